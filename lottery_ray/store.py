@@ -1,0 +1,303 @@
+"""Where results live: a root that is a local folder or any pyarrow.fs URI (file://, s3://, gs://).
+
+    ROOT/lottery.json                     the format version of the root
+    ROOT/nodes/<key>/node.json            a node's record: it exists whole, or it does not
+    ROOT/nodes/<key>/<attempt>/...        the artifacts that a run of the node wrote
+    ROOT/nodes/<key>/<attempt>/error.txt  why a run failed
+
+An attempt writes into a folder of its own and publishes node.json last, atomically; what is
+published is never replaced, so two drivers on one root cannot mix their results. Every artifact is
+checked against the record's sha256 before it is read. Nothing in a root is ever unpickled.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from pyarrow import fs
+
+from lottery_ray.errors import InputError
+from lottery_ray.nodes import Node, identity, key, labels, parents, title
+
+FORMAT = 1
+FORMAT_FILE = "lottery.json"
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(value: Any) -> str:
+    """sha256 of a value's canonical JSON."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Record:
+    """A finished node.
+
+    identity: what was hashed into the key. labels: the flat names (task, seed, method, kind, ...).
+    artifacts: {file: sha256}. parents: {key: digest of the artifacts that were read}.
+    result: what must be equal between runs. provenance: times in seconds, memory in MiB, machine.
+    """
+
+    key: str
+    attempt: str
+    identity: dict[str, Any]
+    labels: dict[str, Any]
+    artifacts: dict[str, str]
+    parents: dict[str, str]
+    result: dict[str, Any]
+    provenance: dict[str, Any]
+
+    @property
+    def digest(self) -> str:
+        return digest(self.artifacts)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A root. Make one with `Store.open`."""
+
+    uri: str
+    filesystem: fs.FileSystem
+    path: str
+
+    @classmethod
+    def open(cls, root: str, *, create: bool = False) -> "Store":
+        """root: a folder, relative or absolute, or a URI.
+
+        Raises InputError if the scheme is unknown, if the root was written by a newer format version,
+        if it is no root (unless `create`), or if it cannot be written (with `create`).
+        """
+        try:
+            if "://" in root:
+                filesystem, path = fs.FileSystem.from_uri(root)
+            else:
+                filesystem, path = fs.LocalFileSystem(), str(Path(root).expanduser().resolve())
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise InputError(
+                f"--root {root}: {error}. A root is a folder, or a file://, s3:// or gs:// URI."
+            ) from None
+        store = cls(root, filesystem, path)
+        store._check_format(create)
+        return store
+
+    def _check_format(self, create: bool) -> None:
+        try:
+            if self._exists(FORMAT_FILE):
+                found = json.loads(self._read(FORMAT_FILE))["format"]
+            else:
+                found = 0
+                if create:
+                    self._make_folder("")
+                    self._write(FORMAT_FILE, json.dumps({"format": FORMAT}).encode())
+        except OSError as error:
+            raise InputError(
+                f"The root {self.uri} cannot be {'written' if create else 'read'}: {error}"
+            ) from None
+        except (json.JSONDecodeError, KeyError, TypeError):
+            raise InputError(
+                f'{self.uri}/{FORMAT_FILE} is corrupt; it should hold {{"format": 1}}.'
+            ) from None
+        if found > FORMAT:
+            raise InputError(
+                f"The root {self.uri} was written by a newer lottery_ray (format {found}; this one reads"
+                f" up to {FORMAT}). Update lottery_ray, or name another root."
+            )
+        if found == 0 and not create:
+            raise InputError(f"{self.uri} is no root of a study: it has no {FORMAT_FILE}.")
+
+    @property
+    def local(self) -> bool:
+        return isinstance(self.filesystem, fs.LocalFileSystem)
+
+    def _full(self, name: str) -> str:
+        return f"{self.path}/{name}" if name else self.path
+
+    def _exists(self, name: str) -> bool:
+        return bool(self.filesystem.get_file_info(self._full(name)).type != fs.FileType.NotFound)
+
+    def _read(self, name: str) -> bytes:
+        with self.filesystem.open_input_file(self._full(name)) as file:
+            return bytes(file.read())
+
+    def _make_folder(self, name: str) -> None:
+        self.filesystem.create_dir(self._full(name), recursive=True)
+
+    def _write(self, name: str, content: bytes) -> None:
+        """Whole or not at all, as objects are written anyway."""
+        draft = f"{name}.{uuid.uuid4().hex[:8]}" if self.local else name
+        with self.filesystem.open_output_stream(self._full(draft)) as file:
+            file.write(content)
+        if self.local:
+            self.filesystem.move(self._full(draft), self._full(name))
+
+    def read(self, node_key: str) -> Record | None:
+        """The record of a node, or None. Raises InputError, naming it, if the record is corrupt."""
+        name = f"nodes/{node_key}/node.json"
+        if not self._exists(name):
+            return None
+        try:
+            content = json.loads(self._read(name))
+            checksum = content.pop("checksum")
+            if digest(content) != checksum:
+                raise ValueError("its checksum does not match")
+            if content.pop("format") > FORMAT:
+                raise ValueError("a newer lottery_ray wrote it")
+            return Record(**content)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise InputError(
+                f"The record {self.uri}/{name} is corrupt ({error}). Delete that file, and the node runs"
+                " again."
+            ) from None
+
+    def records(self) -> Iterator[Record]:
+        """All records of the root, in the order of their keys."""
+        selector = fs.FileSelector(self._full("nodes"), allow_not_found=True)
+        for info in sorted(self.filesystem.get_file_info(selector), key=lambda info: info.path):
+            if record := self.read(info.base_name):
+                yield record
+
+    def fetch(self, record: Record, name: str, into: Path | None = None) -> Path:
+        """A local path of one artifact, its sha256 checked; a remote one is copied to `into`.
+
+        Raises InputError, naming the file, if it is missing or is not what its record says.
+        """
+        artifact = f"nodes/{record.key}/{record.attempt}/{name}"
+        if self.local:
+            path = Path(self._full(artifact))
+        else:
+            path = (into or Path(tempfile.mkdtemp(prefix="lottery_ray_"))) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if self._exists(artifact):
+                path.write_bytes(self._read(artifact))
+        if not path.is_file():
+            raise InputError(f"{self.uri}/{artifact} is missing, though its node is recorded as done.")
+        if sha256(path) != record.artifacts[name]:
+            raise InputError(
+                f"{self.uri}/{artifact} is corrupt: its sha256 is not the recorded one. Delete"
+                f" nodes/{record.key}/node.json, and the node runs again."
+            )
+        return path
+
+    def inputs(self, node: Node) -> dict[Node, Record]:
+        """The records of a node's parents.
+
+        Raises InputError if one is missing, or if two were made from different runs of a node they
+        share (two drivers at once on a device that is not deterministic).
+        """
+        found: dict[Node, Record] = {}
+        for parent in parents(node):
+            record = self.read(key(parent))
+            if record is None:
+                raise InputError(f"{title(node)} needs {title(parent)}, which has no record.")
+            found[parent] = record
+        digests = {record.key: record.digest for record in found.values()}
+        for parent, record in found.items():
+            for ancestor, read in record.parents.items():
+                if digests.get(ancestor, read) != read:
+                    raise InputError(
+                        f"{title(parent)} ({record.key}) was made from another run of {ancestor} than the"
+                        " one now in the root. Delete its node.json, and it runs again."
+                    )
+        return found
+
+    def begin(self, node: Node) -> "Attempt":
+        """A folder of its own for one run of a node."""
+        name = uuid.uuid4().hex[:12]
+        if self.local:
+            folder = Path(self._full(f"nodes/{key(node)}/{name}"))
+            folder.mkdir(parents=True)
+        else:
+            folder = Path(tempfile.mkdtemp(prefix="lottery_ray_"))
+        return Attempt(self, node, name, folder)
+
+    def failure(self, node: Node) -> tuple[str, str] | None:
+        """Cause in one line, and where the whole log is, of the latest failed run of a node."""
+        folder = self._full(f"nodes/{key(node)}")
+        infos = self.filesystem.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
+        logs = [info for info in infos if info.base_name == "error.txt"]
+        if not logs:
+            return None
+        latest = max(logs, key=lambda info: info.mtime_ns or 0)
+        relative = latest.path[len(self.path) + 1 :]
+        return self._read(relative).decode().strip().splitlines()[-1], f"{self.uri}/{relative}"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One run of a node: write artifacts into `folder`, then publish."""
+
+    store: Store
+    node: Node
+    name: str
+    folder: Path
+
+    @property
+    def _place(self) -> str:
+        return f"nodes/{key(self.node)}/{self.name}"
+
+    def publish(
+        self, result: dict[str, Any], provenance: dict[str, Any], inputs: dict[Node, Record]
+    ) -> Record:
+        """Make the node's record, last and atomically. If another run published first, its record
+        stands and is returned, and this run's artifacts are removed."""
+        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
+        record = Record(
+            key=key(self.node),
+            attempt=self.name,
+            identity=identity(self.node),
+            labels=labels(self.node),
+            artifacts={path.relative_to(self.folder).as_posix(): sha256(path) for path in files},
+            parents={parent.key: parent.digest for parent in inputs.values()},
+            result=result,
+            provenance=provenance,
+        )
+        content = {"format": FORMAT, **asdict(record)}
+        content["checksum"] = digest(content)
+        text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False).encode()
+        if self.store.local:
+            self._link(text)
+        else:
+            self._upload(files, text)
+        published = self.store.read(record.key)
+        assert published is not None
+        if published.attempt != self.name or not self.store.local:
+            shutil.rmtree(self.folder)
+        return published
+
+    def _link(self, text: bytes) -> None:
+        """A hard link is made whole or not at all, and never over an existing file."""
+        draft = self.folder / ".node.json"
+        draft.write_bytes(text)
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, self.folder.parent / "node.json")
+        draft.unlink()
+
+    def _upload(self, files: list[Path], text: bytes) -> None:
+        """Objects appear whole. Between the look and the write another driver may publish: then the
+        last one stands, whole, and readers whose parents disagree refuse (`Store.inputs`)."""
+        record = f"nodes/{key(self.node)}/node.json"
+        self.store._make_folder(self._place)
+        for path in files:
+            name = path.relative_to(self.folder).as_posix()
+            self.store._write(f"{self._place}/{name}", path.read_bytes())
+        if not self.store._exists(record):
+            self.store._write(record, text)
+
+    def fail(self, log: str) -> None:
+        """Keep the traceback of a failed run where `Store.failure` finds it."""
+        self.store._make_folder(self._place)
+        self.store._write(f"{self._place}/error.txt", log.encode())

@@ -1,0 +1,97 @@
+"""The tasks: columns, labels and metrics. The nine of GLUE, and two of the embedded language."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+Metric = Literal["accuracy", "matthews", "pearson"]
+METRIC_NAMES = {"accuracy": "accuracy", "matthews": "Matthews corr.", "pearson": "Pearson corr."}
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task, as the paper evaluates it (section 3 and Appendix A of the paper).
+
+    text: the columns of its text, one or two.
+    labels: number of classes; 1 is a regression.
+    metric: the score that is reported.
+    label_range: lowest and highest legal label.
+    train_size: rows of the whole training split, for estimates of cost only.
+    validation: name of the dev split on the hub (MNLI has two; the paper reports the matched one).
+    """
+
+    name: str
+    title: str
+    text: tuple[str, ...]
+    labels: int
+    metric: Metric
+    label_range: tuple[float, float]
+    train_size: int
+    validation: str = "validation"
+
+    @property
+    def is_regression(self) -> bool:
+        return self.labels == 1
+
+
+_PAIR = ("sentence1", "sentence2")
+
+GLUE = {
+    task.name: task
+    for task in (
+        Task("cola", "CoLA", ("sentence",), 2, "matthews", (0, 1), 8_551),
+        Task("sst2", "SST-2", ("sentence",), 2, "accuracy", (0, 1), 67_349),
+        Task("mrpc", "MRPC", _PAIR, 2, "accuracy", (0, 1), 3_668),
+        Task("stsb", "STS-B", _PAIR, 1, "pearson", (0, 5), 5_749),
+        Task("qqp", "QQP", ("question1", "question2"), 2, "accuracy", (0, 1), 363_846),
+        Task("mnli", "MNLI", ("premise", "hypothesis"), 3, "accuracy", (0, 2), 392_702, "validation_matched"),
+        Task("qnli", "QNLI", ("question", "sentence"), 2, "accuracy", (0, 1), 104_743),
+        Task("rte", "RTE", _PAIR, 2, "accuracy", (0, 1), 2_490),
+        Task("wnli", "WNLI", _PAIR, 2, "accuracy", (0, 1), 635),
+    )
+}
+
+EMBEDDED = {
+    task.name: task
+    for task in (
+        Task("acceptability", "Acceptability", ("sentence",), 2, "matthews", (0, 1), 2_000),
+        Task("similarity", "Similarity", _PAIR, 1, "pearson", (-4, 4), 1_000),
+    )
+}
+
+TASKS = GLUE | EMBEDDED
+
+
+def score(metric: Metric, labels: np.ndarray, logits: np.ndarray) -> float:
+    """The reported dev score.
+
+    labels: (examples,) float or int; logits: (examples, classes), or (examples, 1) for a regression.
+    A correlation with a constant is 0, as scikit-learn has it for Matthews.
+    """
+    if metric == "pearson":
+        return _correlation(labels, logits[:, 0])
+    predicted = logits.argmax(axis=1)
+    if metric == "matthews":
+        from sklearn.metrics import matthews_corrcoef
+
+        return float(matthews_corrcoef(labels.astype(int), predicted))
+    return float((predicted == labels).mean())
+
+
+def pruning_score(metric: Metric, labels: np.ndarray, logits: np.ndarray) -> float:
+    """The dev score that drives a search: the reported one, but for regressions the mean of Pearson
+    and Spearman, as the paper's released code has it (glue_metrics.py of its repository)."""
+    if metric != "pearson":
+        return score(metric, labels, logits)
+    from scipy.stats import rankdata
+
+    spearman = _correlation(rankdata(labels), rankdata(logits[:, 0]))
+    return (_correlation(labels, logits[:, 0]) + spearman) / 2
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if np.ptp(a) == 0 or np.ptp(b) == 0:
+        return 0.0
+    return float(np.corrcoef(a, b)[0, 1])
