@@ -1,0 +1,85 @@
+"""How alike the masks of different seeds are, beside what chance would give."""
+
+from collections import defaultdict
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis.records import Root
+from lottery_ray import masks
+from lottery_ray.store import Record
+
+EXACT_UP_TO = 100_000
+PAIR = ["task", "method", "kind", "component", "seed", "other_seed", "n", "kept", "other_kept", "both"]
+
+
+def jaccard(overlap: masks.Overlap) -> float:
+    """Shared over united; NaN where both masks are empty."""
+    union = overlap.a + overlap.b - overlap.both
+    return overlap.both / union if union else np.nan
+
+
+def chance_jaccard(n: int, a: int, b: int) -> float:
+    """The expected Jaccard of two independent random masks that keep exactly a and b of n components.
+
+    What they share is hypergeometric. Up to EXACT_UP_TO components the expectation is summed exactly;
+    above, what they share varies so little that its mean ab/n stands for it.
+    """
+    if a + b == 0:
+        return np.nan
+    if n > EXACT_UP_TO:
+        both = a * b / n
+        return both / (a + b - both)
+    shared = np.arange(max(0, a + b - n), min(a, b) + 1)
+    return float(stats.hypergeom.pmf(shared, n, a, b) @ (shared / (a + b - shared)))
+
+
+def pairs(root: Root) -> pd.DataFrame:
+    """Good masks of every two seeds of one task and method: columns PAIR, jaccard, chance.
+
+    Tables are mapped into memory, and bits are counted packed.
+    """
+    groups: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in root.stage("ticket"):
+        if record.labels["kind"] == "good":
+            groups[record.labels["task"], record.labels["method"]].append(record)
+    rows = []
+    for (task, method), records in groups.items():
+        tables = [
+            (record.labels["seed"], masks.read(root.artifact(record, "mask.arrow"))) for record in records
+        ]
+        for (seed, one), (other_seed, other) in combinations(tables, 2):
+            for component, found in masks.overlaps(one, other).items():
+                names = (task, method, "good", component, seed, other_seed)
+                counts = (found.n, found.a, found.b, found.both)
+                rows.append((*names, *counts, jaccard(found), chance_jaccard(found.n, found.a, found.b)))
+    return pd.DataFrame(rows, columns=[*PAIR, "jaccard", "chance"])
+
+
+def summary(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Means over pairs of seeds: columns task, method, kind, component, pairs, defined (pairs of which at
+    least one mask keeps something), jaccard, chance, ratio. Pairs share seeds, so there is no interval."""
+    rows = []
+    for names, group in pairs.groupby(["task", "method", "kind", "component"], sort=False):
+        observed, chance = group["jaccard"].mean(), group["chance"].mean()
+        ratio = observed / chance if chance else np.nan
+        rows.append((*names, len(group), group["jaccard"].count(), observed, chance, ratio))
+    columns = ["task", "method", "kind", "component", "pairs", "defined", "jaccard", "chance", "ratio"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def survival(root: Root) -> pd.DataFrame:
+    """Heads and MLPs of the good structured tickets: columns task, component, layer, index, kept (share
+    of seeds that keep it), seeds."""
+    rows = [
+        (record.labels["task"], part.component, part.layer, index, bool(kept))
+        for record in root.stage("ticket")
+        if (record.labels["method"], record.labels["kind"]) == ("structured", "good")
+        for part in masks.from_table(masks.read(root.artifact(record, "mask.arrow")))
+        for index, kept in enumerate(part.kept)
+    ]
+    names = ["task", "component", "layer", "index"]
+    frame = pd.DataFrame(rows, columns=[*names, "kept"])
+    return frame.groupby(names, sort=False)["kept"].agg(kept="mean", seeds="size").reset_index()

@@ -1,0 +1,78 @@
+"""The analysis as one table and a few lines, for a terminal or a log file."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from analysis import conclusions
+from analysis.cells import number, rows, signed, with_interval
+from analysis.tables import Analysis
+from lottery_ray.tasks import METRIC_NAMES, TASKS
+
+Row = dict[str, Any]
+
+
+def show(found: Analysis, console: Console) -> None:
+    """Print the table and the conclusions; 100 columns hold each row on one line."""
+    console.print(_table(found))
+    for sentence in (
+        *conclusions.findings(found, ("random", "bad"), values=False),
+        *conclusions.left_out(found),
+        conclusions.caution(found),
+    ):
+        console.print(sentence, highlight=False)
+    if len(found.missing):
+        console.print(
+            f"{len(found.missing)} results have no record yet; the page lists them.", highlight=False
+        )
+
+
+def _table(found: Analysis) -> Table:
+    table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
+    table.add_column("", no_wrap=True)
+    for name in ("pruned", "retrained"):
+        table.add_column(name, no_wrap=True)
+    for name in ("pruned", "retrained"):
+        table.add_column(f"good minus it, {name}")
+    for name in ("kept", "seeds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for task in dict.fromkeys(found.summary["task"]):
+        _add_task(table, found, str(task))
+    return table
+
+
+def _add_task(table: Table, found: Analysis, task: str) -> None:
+    """The baseline and the full model, then method by method the subnetworks."""
+    judged = found.tasks.set_index("task")
+    table.add_row(f"[bold]{TASKS[task].title}[/]", METRIC_NAMES[TASKS[task].metric].removesuffix(" corr."))
+    if task in judged.index:
+        table.add_row(" majority", number(float(judged["majority"][task])))
+    gaps = {
+        (row["method"], row["versus"], row["measure"]): row
+        for row in rows(found.gaps[(found.gaps["task"] == task) & (found.gaps["network"] == "good")])
+    }
+    conclusive = task in judged.index and bool(judged.loc[task, "conclusive"])
+    summary = found.summary[found.summary["task"] == task]
+    for method in dict.fromkeys(summary["method"]):
+        if method:
+            table.add_row(f" {method}")
+        networks = summary[summary["method"] == method]
+        for kind in dict.fromkeys(networks["kind"]):
+            measured = {row["measure"]: row for row in rows(networks[networks["kind"] == kind])}
+            first = next(iter(measured.values()))
+            cells = [_mean(measured.get("pruned", first)), _mean(measured.get("retrained"))]
+            cells += [_gap(gaps.get((method, kind, name)), conclusive) for name in ("pruned", "retrained")]
+            indent = "  " if method else " "
+            table.add_row(indent + kind, *cells, f"{first['weights_kept']:.0%}", str(first["n"]))
+
+
+def _mean(row: Row | None) -> str:
+    return with_interval(number(row["mean"]), row["half"], "±") if row else ""
+
+
+def _gap(row: Row | None, conclusive: bool) -> str:
+    if row is None:
+        return ""
+    value = with_interval(signed(row["mean"]), row["half"], "±")
+    return f"{value} {row['verdict'] if conclusive else 'left out'}"
