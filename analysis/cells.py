@@ -23,7 +23,7 @@ def signed(value: float, digits: int = 3) -> str:
     return DASH if pd.isna(value) else f"{value:+.{digits}f}".replace("-", MINUS)
 
 
-def with_interval(value: str, half: float, between: str = " ± ") -> str:
+def with_interval(value: str, half: float, between: str = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}") -> str:
     """A formatted mean with the half-width of its interval, where it has one."""
     return value if pd.isna(half) else f"{value}{between}{number(half)}"
 

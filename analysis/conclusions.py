@@ -5,30 +5,47 @@ from typing import Any
 import pandas as pd
 
 from analysis.cells import listed, number, rows, signed, with_interval
-from analysis.statistics import COMPARISONS, CONFIDENCE
+from analysis.statistics import CONFIDENCE
 from analysis.tables import CLEAR, Analysis
 from lottery_ray.tasks import TASKS
 
 NAMES = {"good": "good", "random": "random", "bad": "bad", "full": "the full model"}
 
 
-def findings(found: Analysis, versus: tuple[str, ...], *, values: bool) -> list[str]:
-    """One sentence per method, measure and comparison, over the tasks that count.
-
-    versus: which comparisons, by the network that is compared with good. values: with the gaps.
-    """
-    counted = set(found.tasks.loc[found.tasks["conclusive"], "task"])
-    gaps = found.gaps[found.gaps["task"].isin(counted)]
+def headlines(found: Analysis) -> list[str]:
+    """Good against random, and against bad, counted over tasks, methods, pruned and retrained."""
     sentences = []
-    for method, measure in dict.fromkeys(zip(gaps["method"], gaps["measure"], strict=True)):
-        for one, other in COMPARISONS:
-            chosen = (gaps["method"] == method) & (gaps["measure"] == measure)
-            group = gaps[chosen & (gaps["network"] == one) & (gaps["versus"] == other)]
-            if len(group) and {one, other} & set(versus):
-                sentences.append(
-                    f"{method.capitalize()}, {measure}: {_comparison(one, other, group, values)}."
-                )
+    for versus in ("random", "bad"):
+        gaps = _counted(found, "good", versus)
+        if len(gaps):
+            higher, lower, undecided = (
+                int((gaps["verdict"] == name).sum()) for name in ("good higher", "good lower", "undecided")
+            )
+            sentences.append(
+                f"Good against {versus}: good scores higher in {higher} of {len(gaps)} gaps (one per task and"
+                f" method, pruned and retrained) and lower in {lower}; {undecided} undecided."
+            )
     return sentences
+
+
+def _counted(found: Analysis, network: str, versus: str) -> pd.DataFrame:
+    """The gaps of one comparison on the tasks that conclusions are drawn from."""
+    conclusive = found.tasks.loc[found.tasks["conclusive"], "task"]
+    gaps = found.gaps
+    return gaps[gaps["task"].isin(conclusive) & (gaps["network"] == network) & (gaps["versus"] == versus)]
+
+
+def findings(found: Analysis, network: str, versus: str, *, values: bool) -> list[str]:
+    """One sentence per method and measure about one comparison, over the tasks that count.
+
+    values: with the gaps.
+    """
+    return [
+        f"{str(method).capitalize()}, {measure}: {_comparison(network, versus, group, values)}."
+        for (method, measure), group in _counted(found, network, versus).groupby(
+            ["method", "measure"], sort=False
+        )
+    ]
 
 
 def _comparison(one: str, other: str, group: pd.DataFrame, values: bool) -> str:
@@ -47,8 +64,8 @@ def _gap(row: dict[str, Any], values: bool) -> str:
     title = TASKS[row["task"]].title
     if not values:
         return title
-    seeds = "one seed, no interval" if row["n"] == 1 else f"{row['n']} seeds"
-    return f"{title} ({with_interval(signed(row['mean']), row['half'])}, {seeds})"
+    one = " from one seed" if row["n"] == 1 else ""
+    return f"{title} ({with_interval(signed(row['mean']), row['half'])}{one})"
 
 
 def left_out(found: Analysis) -> list[str]:
@@ -80,16 +97,20 @@ def controls(found: Analysis) -> list[str]:
 
 
 def missing(found: Analysis) -> list[str]:
-    """One sentence per task and network with seeds that have no record."""
+    """One sentence per task and seed with networks that have no record."""
     return [
-        f"{TASKS[str(task)].title}, {network}: seed {listed([str(seed) for seed in group['seed']])}."
-        for (task, network), group in found.missing.groupby(["task", "network"], sort=False)
+        f"{TASKS[str(task)].title}, seed {seed}: {listed(list(group['network']))}."
+        for (task, seed), group in found.missing.groupby(["task", "seed"], sort=False)
     ]
 
 
 def caution(found: Analysis) -> str:
-    """What the intervals do not cover."""
+    """How many seeds the intervals rest on, and what they do not cover."""
+    seeds = sorted(set(found.summary["n"]))
+    span = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
+    none = " One seed has no interval and decides nothing." if 1 in seeds else ""
     return (
-        f"Intervals are {CONFIDENCE:.0%} t intervals over seeds, gaps paired by seed, not corrected for the"
-        " number of comparisons. Good subnetworks were found on the dev set that scores them."
+        f"Each mean is over {span} seed{'s' if seeds[-1] > 1 else ''}.{none} Intervals are {CONFIDENCE:.0%} t"
+        " intervals over seeds, gaps paired by seed, not corrected for the number of comparisons. Good"
+        " subnetworks were found on the dev set that scores them."
     )

@@ -14,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
 from analysis.cells import rows
@@ -25,6 +26,9 @@ FAINT = "#8a8d93"
 COLOURS = {"full": INK, "good": "#0072b2", "random": "#e69f00", "bad": "#d55e00"}
 MARKERS = {"full": "D", "good": "o", "random": "s", "bad": "v"}
 COMPONENTS = {"heads": "heads", "mlp": "MLPs", "weight": "weights"}
+SEED_COLOURS = ("#009e73", "#cc79a7", "#56b4e9", "#a6761d", FAINT)
+WIDTH = 10.8
+"""Of a figure, in inches."""
 LOWEST = {"accuracy": 0.0, "matthews": -1.0, "pearson": -1.0}
 STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
@@ -97,11 +101,10 @@ def svg(drawing: Drawing) -> str:
     return text.replace("<svg", f'<svg role="img" aria-label="{drawing.caption}"', 1)
 
 
-def _grid(count: int, width: float, height: float, columns: int) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` axes, in inches each, row by row."""
-    columns = min(count, columns)
+def _grid(count: int, height: float, columns: int) -> tuple[Figure, list[Axes]]:
+    """A figure of the page's width with `count` axes, row by row; height in inches of one."""
     lines = -(-count // columns)
-    figure = Figure(figsize=(columns * width, lines * height), layout="constrained")
+    figure = Figure(figsize=(WIDTH, lines * height), layout=ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.08))
     axes = [figure.add_subplot(lines, columns, place + 1) for place in range(count)]
     return figure, axes
 
@@ -109,7 +112,7 @@ def _grid(count: int, width: float, height: float, columns: int) -> tuple[Figure
 def _scores(found: Analysis, method: str) -> Drawing:
     """Per task: full, good, random and bad; a dot per seed, and the mean with its interval."""
     tasks = list(dict.fromkeys(found.scores.loc[found.scores["method"].isin(["", method]), "task"]))
-    figure, axes = _grid(len(tasks), 4.2, 3.0, 3 if len(tasks) > 4 else 2)
+    figure, axes = _grid(len(tasks), 3.0, 3 if len(tasks) > 4 else 2)
     for axis, task in zip(axes, tasks, strict=True):
         _score_panel(axis, found, str(task), method)
     handles = [
@@ -180,7 +183,7 @@ def _gaps(found: Analysis) -> Drawing:
     gaps = found.gaps[found.gaps["network"] == "good"]
     panels = list(gaps.groupby(["method", "measure"], sort=False))
     tasks = list(dict.fromkeys(gaps["task"]))
-    figure, axes = _grid(len(panels), 4.2, 0.9 + 0.42 * len(tasks), 2)
+    figure, axes = _grid(len(panels), 1.0 + 0.42 * len(tasks), 2)
     for axis, (names, group) in zip(axes, panels, strict=True):
         for versus, shift in (("random", 0.14), ("bad", -0.14)):
             versus_gaps = group[group["versus"] == versus]
@@ -218,7 +221,7 @@ def _overlap(found: Analysis) -> Drawing:
     table = found.overlap
     components = list(dict.fromkeys(table["component"]))
     tasks = list(dict.fromkeys(table["task"]))
-    figure, axes = _grid(len(components), 3.2, 1.1 + 0.36 * len(tasks), 3)
+    figure, axes = _grid(len(components), 1.1 + 0.36 * len(tasks), 3)
     for axis, component in zip(axes, components, strict=True):
         means = table[table["component"] == component]
         pairs = found.overlap_pairs[found.overlap_pairs["component"] == component]
@@ -284,15 +287,15 @@ def _search(found: Analysis, task: str) -> Drawing:
     """Score against share kept along the searches of a task, a line per seed."""
     table = found.searches[found.searches["task"] == task]
     panels = list(table.groupby(["method", "component"], sort=False))
-    figure, axes = _grid(len(panels), 3.2, 2.7, 3)
+    figure, axes = _grid(len(panels), 2.7, 3)
     for axis, ((method, component), group) in zip(axes, panels, strict=True):
-        for seed, steps in group.groupby("seed"):
+        for number, (seed, steps) in enumerate(group.groupby("seed")):
+            colour = SEED_COLOURS[number % len(SEED_COLOURS)]
             accepted, rejected = steps[steps["accepted"]], steps[~steps["accepted"]]
-            lines = axis.plot(accepted["kept"] / accepted["of"], accepted["score"], "o-", ms=3, lw=1)
-            colour = lines[0].get_color()
+            shares = accepted["kept"] / accepted["of"]
+            axis.plot(shares, accepted["score"], "o-", ms=3, lw=1.2, color=colour, label=f"seed {seed}")
             axis.plot(rejected["kept"] / rejected["of"], rejected["score"], "x", ms=5, color=colour)
             axis.axhline(float(steps["floor"].iloc[0]), ls=":", lw=1, color=colour, zorder=0)
-            lines[0].set_label(f"seed {seed}")
         axis.set_xlim(1.03, -0.03)
         axis.set_title(f"{TASKS[task].title}, {method}")
         axis.set_xlabel(f"share of {COMPONENTS[str(component)]} kept")

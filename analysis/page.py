@@ -45,8 +45,12 @@ def render(found: Analysis, drawn: list[Drawing]) -> str:
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         tasks=[TASKS[task].title for task in found.tasks["task"]],
         seeds=sorted({int(seed) for seed in found.scores["seed"]}),
-        findings=conclusions.findings(found, ("random", "bad"), values=True),
-        against_full=conclusions.findings(found, ("good",), values=True),
+        headlines=conclusions.headlines(found),
+        findings={
+            "Good against random": conclusions.findings(found, "good", "random", values=True),
+            "Good against bad": conclusions.findings(found, "good", "bad", values=True),
+            "The full model against good": conclusions.findings(found, "full", "good", values=True),
+        },
         controls=conclusions.controls(found),
         left_out=conclusions.left_out(found),
         missing=conclusions.missing(found),
@@ -71,24 +75,33 @@ def _title(found: Analysis, task: str) -> str:
 def scores(found: Analysis) -> Table:
     """Mean and interval of every network."""
     lines = []
-    previous = ("", "")
-    for row in rows(found.summary):
-        place = row["task"], row["method"]
+    for (task, method, kind), group in found.summary.groupby(["task", "method", "kind"], sort=False):
+        measured = {row["measure"]: row for row in rows(group)}
+        first = next(iter(measured.values()))
+        means = [measured.get(name) for name in ("pruned", "retrained")] if method else [first, None]
         lines.append(
             [
-                _title(found, row["task"]) if row["task"] != previous[0] else "",
-                row["method"] if place != previous else "",
-                row["kind"],
-                row["measure"],
-                with_interval(number(row["mean"]), row["half"]),
-                number(row["sd"]),
-                str(row["n"]),
-                f"{row['weights_kept']:.1%}",
+                _title(found, str(task)),
+                str(method) or "fine-tuned",
+                str(kind),
+                *(with_interval(number(row["mean"]), row["half"]) if row else DASH for row in means),
+                f"{first['weights_kept']:.1%}",
+                str(first["n"]),
             ]
         )
-        previous = place
-    headers = ["task", "method", "network", "score", "mean ± interval", "sd", "seeds", "weights kept"]
-    return Table(headers, lines, words=4)
+    headers = ["task", "method", "network", "pruned", "retrained", "weights kept", "seeds"]
+    return Table(headers, _without_repeats(lines), words=3)
+
+
+def _without_repeats(lines: list[list[str]]) -> list[list[str]]:
+    """The task and method only where they change."""
+    previous = [["", ""], *(line[:2] for line in lines)]
+    shown = []
+    for (task, method), line in zip(previous, lines, strict=False):
+        same_task = line[0] == task
+        repeated = ["" if same_task else line[0], "" if same_task and line[1] == method else line[1]]
+        shown.append(repeated + line[2:])
+    return shown
 
 
 def gaps(found: Analysis) -> Table:
@@ -98,16 +111,16 @@ def gaps(found: Analysis) -> Table:
         by_pair = {(row["network"], row["versus"]): row for row in rows(group)}
         cells = [_title(found, str(task)), str(method), str(measure)]
         for pair in COMPARISONS:
-            cells += _gap(by_pair[pair]) if pair in by_pair else [DASH, "", ""]
-        lines.append(cells)
+            cells += _gap(by_pair[pair]) if pair in by_pair else [DASH, ""]
+        lines.append([*cells, "/".join(str(n) for n in dict.fromkeys(group["n"]))])
     headers = ["task", "method", "score"]
     for network, versus in COMPARISONS:
-        headers += [f"{network} {MINUS} {versus}", "verdict", "seeds"]
-    return Table(headers, lines, words=3)
+        headers += [f"{network} {MINUS} {versus}", "verdict"]
+    return Table([*headers, "seeds"], _without_repeats(lines), words=3)
 
 
 def _gap(row: dict[str, Any]) -> list[str]:
-    return [with_interval(signed(row["mean"]), row["half"]), row["verdict"], str(row["n"])]
+    return [with_interval(signed(row["mean"]), row["half"]), row["verdict"]]
 
 
 def baselines(found: Analysis) -> Table:
@@ -130,7 +143,7 @@ def baselines(found: Analysis) -> Table:
     headers = ["task", "seed", "full"]
     for title in ("majority", "random start"):
         headers += [title, "difference (SE)", "in SE", "> 2 SE"]
-    return Table(headers, lines)
+    return Table(headers, _without_repeats(lines))
 
 
 def overlap(found: Analysis) -> Table:
@@ -148,7 +161,7 @@ def overlap(found: Analysis) -> Table:
         for row in rows(found.overlap)
     ]
     headers = ["task", "method", "component", "Jaccard", "by chance", "ratio", "pairs that keep any"]
-    return Table(headers, lines, words=3)
+    return Table(headers, _without_repeats(lines), words=3)
 
 
 def sizes(found: Analysis) -> Table:
@@ -167,7 +180,7 @@ def sizes(found: Analysis) -> Table:
         for row in rows(found.sizes[found.sizes["kind"] == "good"])
     ]
     headers = ["task", "method", "component", "kept", "over seeds", "mean count", "of", "seeds"]
-    return Table(headers, lines, words=3)
+    return Table(headers, _without_repeats(lines), words=3)
 
 
 def setup(found: Analysis) -> Table:

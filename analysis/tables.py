@@ -10,11 +10,14 @@ import pandas as pd
 
 from analysis import devset, overlap, records, statistics
 from analysis.records import Root
+from lottery_ray.nodes import KINDS, METHODS
 from lottery_ray.store import Record, Store
 from lottery_ray.tasks import TASKS
 
 SCORE = ["task", "metric", "seed", "method", "kind", "draw", "measure", "score", "se", "dev_examples"]
 SCORE += ["weights_kept", "node"]
+NETWORKS = ("full", "random start", *KINDS)
+MEASURES = ("fine-tuned", "pruned", "retrained")
 CLEAR = 2.0
 """A difference of more than this many of its standard errors is called one."""
 
@@ -87,7 +90,14 @@ def scores(root: Root) -> pd.DataFrame:
         for measure in ("pruned", "retrained"):
             measured = _measured(root, record, measure, f"{measure}.arrow")
             rows.append(ticket | measured | {"score": record.result[measure]})
-    return pd.DataFrame(rows, columns=SCORE)
+    placed: list[dict[str, Any]] = sorted(rows, key=_place)
+    return pd.DataFrame(placed, columns=SCORE)
+
+
+def _place(row: dict[str, Any]) -> tuple[int, ...]:
+    """Where a score stands in tables: by task, method, network and seed."""
+    orders = ((TASKS, "task"), (("", *METHODS), "method"), (NETWORKS, "kind"), (MEASURES, "measure"))
+    return (*(list(order).index(row[name]) for order, name in orders), row["seed"], row["draw"])
 
 
 def _measured(root: Root, record: Record, measure: str, file: str) -> dict[str, Any]:

@@ -17,14 +17,16 @@ def show(found: Analysis, console: Console) -> None:
     """Print the table and the conclusions; 100 columns hold each row on one line."""
     console.print(_table(found))
     for sentence in (
-        *conclusions.findings(found, ("random", "bad"), values=False),
+        *conclusions.headlines(found),
+        *conclusions.findings(found, "good", "random", values=False),
+        *conclusions.findings(found, "good", "bad", values=False),
         *conclusions.left_out(found),
         conclusions.caution(found),
     ):
         console.print(sentence, highlight=False)
     if len(found.missing):
         console.print(
-            f"{len(found.missing)} results have no record yet; the page lists them.", highlight=False
+            f"Missing: {len(found.missing)} results have no record yet; the page lists them.", highlight=False
         )
 
 

@@ -18,12 +18,8 @@ def main(root: Annotated[str, tyro.conf.Positional]) -> None:
     try:
         report.write(root)
     except InputError as error:
-        sys.exit(_refuse(error))
-
-
-def _refuse(error: InputError) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    return 2
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 if __name__ == "__main__":
