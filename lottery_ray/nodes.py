@@ -86,7 +86,11 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Pretrain:
-    """Make the embedded study's small BERT: masked-language modelling on its own corpus."""
+    """Make the embedded study's small BERT: masked-language modelling on its own corpus.
+
+    masked_verbs, masked_others: share of verbs and of other words that are masked. With equal shares the
+    model learns topics alone: in 1,400 steps agreement did not emerge.
+    """
 
     VERSION: ClassVar[int] = 1
 
@@ -97,11 +101,12 @@ class Pretrain:
     hidden: int = 64
     intermediate: int = 128
     initializer_range: float = 0.08
-    steps: int = 1_400
+    steps: int = 1_000
     batch_size: int = 64
     learning_rate: float = 3e-3
     warmup_steps: int = 100
-    masked: float = 0.2
+    masked_verbs: float = 0.6
+    masked_others: float = 0.1
     threads: int = 1
 
 

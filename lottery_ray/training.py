@@ -1,0 +1,52 @@
+"""The training loop: the paper's recipe, on packed batches."""
+
+import torch
+from accelerate import Accelerator
+from transformers import get_linear_schedule_with_warmup
+
+from lottery_ray.data import Encoded, pack
+from lottery_ray.importance import example_losses
+from lottery_ray.models import Network
+from lottery_ray.nodes import Recipe
+from lottery_ray.streams import generator, seed
+from lottery_ray.tasks import Task
+
+
+def train(
+    network: Network,
+    encoded: Encoded,
+    task: Task,
+    node_seed: int,
+    recipe: Recipe,
+    accelerator: Accelerator,
+) -> None:
+    """Train in place by the recipe; every batch is a uniform draw from what is left of the epoch.
+
+    Data order and dropout come from (task, seed, stream, step), so that a network and its tickets see
+    the same.
+    """
+    per_epoch = -(-len(encoded) // recipe.batch_size)
+    steps = per_epoch * recipe.epochs
+    optimizer = torch.optim.AdamW(
+        network.parameters(), recipe.learning_rate, eps=1e-8, weight_decay=recipe.weight_decay, fused=True
+    )
+    schedule = get_linear_schedule_with_warmup(optimizer, round(recipe.warmup * steps), steps)
+    network, optimizer, schedule = accelerator.prepare(network, optimizer, schedule)
+    masked = [(network.get_parameter(name), kept) for name, kept in network.weight_masks.items()]
+    network.train()
+    for step in range(steps):
+        epoch, number = divmod(step, per_epoch)
+        if number == 0:
+            order = generator(task.name, node_seed, "order", epoch).permutation(len(encoded))
+        rows = order[number * recipe.batch_size : (number + 1) * recipe.batch_size]
+        batch = pack(encoded, rows).to(accelerator.device)
+        torch.manual_seed(seed(task.name, node_seed, "dropout", step))
+        loss = example_losses(network(batch), batch.labels, task).mean()
+        accelerator.backward(loss)
+        for parameter, kept in masked:
+            # before the clip, as torch.nn.utils.prune does, so that pruned weights do not count in it
+            parameter.grad.mul_(kept)
+        accelerator.clip_grad_norm_(network.parameters(), recipe.clip)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()

@@ -1,0 +1,323 @@
+"""Run one node: read its parents, do the work, write its artifacts, publish its record.
+
+The same function runs in a Ray trial and in debug mode.
+"""
+
+import functools
+import platform
+import resource
+import shutil
+import subprocess
+import tempfile
+import time
+import traceback
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from accelerate import Accelerator
+from transformers import AutoTokenizer
+
+from lottery_ray import data, masks, models, search, tickets
+from lottery_ray.errors import InputError
+from lottery_ray.importance import predict, predict_with_importance
+from lottery_ray.masks import Mask
+from lottery_ray.nodes import (
+    Finetune,
+    FolderModel,
+    HubModel,
+    Model,
+    Node,
+    Pretrain,
+    Search,
+    Structured,
+    Ticket,
+    key,
+    labels,
+)
+from lottery_ray.pretraining import pretrain
+from lottery_ray.store import Attempt, Record, Store
+from lottery_ray.streams import generator
+from lottery_ray.study import MODEL_FILES, model_sha256
+from lottery_ray.tasks import TASKS, pruning_score, score
+from lottery_ray.training import train
+
+PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pyarrow", "lottery-ray")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a node works with. folders: {identity: path} of the plan; scratch: for remote artifacts."""
+
+    attempt: Attempt
+    inputs: dict[Node, Record]
+    folders: dict[str, str]
+    scratch: Path
+    accelerator: Accelerator
+
+    def fetch(self, node: Node, *names: str) -> Path:
+        """The folder that holds these artifacts of a parent (all of them, if none is named)."""
+        record = self.inputs[node]
+        into = self.scratch / record.key
+        paths = [self.attempt.store.fetch(record, name, into) for name in names or record.artifacts]
+        return paths[0].parent
+
+    def checkpoint(self, model: Model) -> Path:
+        """The folder with the pre-trained model and its tokenizer."""
+        match model:
+            case Pretrain():
+                return self.fetch(model)
+            case FolderModel():
+                return _unchanged(Path(self.folders[model.sha256]), model.sha256)
+            case HubModel():
+                from huggingface_hub import snapshot_download
+
+                return Path(
+                    snapshot_download(model.name, revision=model.commit, allow_patterns=list(MODEL_FILES))
+                )
+
+    def encoded(self, node: Finetune, split: data.Split) -> data.Encoded:
+        """One split of the node's task, tokenised for its model."""
+        task = TASKS[node.task]
+        rows = data.table(node.data, task, split, self.folders)
+        if split == "train":
+            rows = data.limited(rows, task, node.train_limit)
+        tokenizer = AutoTokenizer.from_pretrained(self.checkpoint(node.model))
+        return data.encode(rows, task, tokenizer, node.recipe.max_length)
+
+
+@functools.cache
+def _unchanged(folder: Path, sha256: str) -> Path:
+    if model_sha256(folder) != sha256:
+        raise InputError(f"The model in {folder} is not the one that the study was planned on.")
+    return folder
+
+
+def run(node: Node, root: str, folders: dict[str, str], *, cpu: bool) -> Record:
+    """Run a node unless it has a record, and return its record.
+
+    folders: {identity: path} of the plan's model and data. cpu: leave a GPU alone. A failure leaves its
+    traceback as error.txt in the attempt, and is raised.
+    """
+    store = Store.open(root)
+    if record := store.read(key(node)):
+        return record
+    attempt = store.begin(node)
+    scratch = Path(tempfile.mkdtemp(prefix="lottery_ray_"))
+    started = time.time()
+    try:
+        inputs = store.inputs(node)
+        recipe = _recipe(node)
+        torch.set_num_threads(recipe["threads"])
+        accelerator = models.accelerator(recipe["precision"], cpu=cpu)
+        result = execute(node, Work(attempt, inputs, folders, scratch, accelerator))
+        provenance = _provenance(started, accelerator)
+        return attempt.publish(result, provenance, inputs)
+    except Exception:
+        attempt.fail(traceback.format_exc())
+        raise
+    finally:
+        shutil.rmtree(scratch)
+
+
+def _recipe(node: Node) -> dict[str, Any]:
+    match node:
+        case Pretrain():
+            return {"threads": node.threads, "precision": "fp32"}
+        case Search():
+            recipe = node.finetune.recipe
+        case Finetune() | Ticket():
+            recipe = node.recipe
+    return {"threads": recipe.threads, "precision": recipe.precision}
+
+
+@functools.singledispatch
+def execute(node: Node, work: Work) -> dict[str, Any]:
+    """Do a node's work, leave its artifacts in the attempt, and return its result."""
+    raise TypeError(type(node))
+
+
+@execute.register
+def _(node: Pretrain, work: Work) -> dict[str, Any]:
+    return dict(pretrain(node, work.attempt.folder, work.accelerator))
+
+
+@execute.register
+def _(node: Finetune, work: Work) -> dict[str, Any]:
+    task = TASKS[node.task]
+    train_set, dev = work.encoded(node, "train"), work.encoded(node, "validation")
+    network = models.initial(work.checkpoint(node.model), task, node.seed, node.start)
+    train(network, train_set, task, node.seed, node.recipe, work.accelerator)
+    logits = predict(network, dev, work.accelerator)
+    if node.start == "pretrained":
+        network.model.save_pretrained(work.attempt.folder)
+    _write_predictions(work.attempt.folder / "predictions.arrow", dev, logits)
+    return {
+        "score": score(task.metric, dev.labels, logits),
+        "pruning_score": pruning_score(task.metric, dev.labels, logits),
+        "train_examples": len(train_set),
+        "dev_examples": len(dev),
+    }
+
+
+@execute.register
+def _(node: Search, work: Work) -> dict[str, Any]:
+    network = models.load(work.fetch(node.finetune, "config.json", "model.safetensors"))
+    dev = work.encoded(node.finetune, "validation")
+    finder = _search_structured if isinstance(node.method, Structured) else _search_magnitude
+    steps, good = finder(node, network, dev, work)
+    _write_mask(work.attempt.folder / "mask.arrow", node, good)
+    full = steps[0]["score"]
+    kept = next(step for step in reversed(steps) if step["accepted"])
+    return {
+        "full_score": full,
+        "floor": node.floor * full,
+        "score": kept["score"],
+        "steps": steps,
+        "sizes": masks.sizes(good),
+    }
+
+
+def _search_structured(
+    node: Search, network: models.Network, dev: data.Encoded, work: Work
+) -> tuple[list[dict[str, Any]], Mask]:
+    task = TASKS[node.finetune.task]
+
+    def look(heads: np.ndarray, mlps: np.ndarray) -> search.Scored:
+        logits, importance = predict_with_importance(network, dev, task, heads, mlps, work.accelerator)
+        return search.Scored(pruning_score(task.metric, dev.labels, logits), importance)
+
+    steps = search.structured(look, network.shape, node.method.step, node.floor)
+    states = [
+        masks.structured_mask(
+            step.heads, step.mlps, step.scored.importance.heads, step.scored.importance.mlps
+        )
+        for step in steps
+    ]
+    _write_states(work.attempt.folder / "states.arrow", node, states)
+    good = next(state for step, state in zip(steps[::-1], states[::-1], strict=True) if step.accepted)
+    return [
+        {
+            "phase": step.phase,
+            "score": step.scored.score,
+            "accepted": step.accepted,
+            "kept": {"heads": int(step.heads.sum()), "mlp": int(step.mlps.sum())},
+        }
+        for step in steps
+    ], good
+
+
+def _search_magnitude(
+    node: Search, network: models.Network, dev: data.Encoded, work: Work
+) -> tuple[list[dict[str, Any]], Mask]:
+    task = TASKS[node.finetune.task]
+    network = work.accelerator.prepare(network)
+    weights = [parameter.detach() for parameter in models.prunable(network).values()]
+    magnitudes = torch.cat([weight.flatten() for weight in weights]).abs().cpu().numpy()
+
+    def look(kept: np.ndarray) -> float:
+        # masks of later steps lie within those of earlier ones, so zeroing in place is enough
+        models.prune_weights(network, models.weight_mask(network, kept))
+        return pruning_score(task.metric, dev.labels, predict(network, dev, work.accelerator))
+
+    steps, good = search.magnitude(magnitudes, look, node.method.step, node.floor)
+    return [
+        {
+            "phase": "weights" if number else "full",
+            "score": step.score,
+            "accepted": step.accepted,
+            "kept": {"weight": step.kept},
+            "threshold": step.threshold,
+        }
+        for number, step in enumerate(steps)
+    ], models.weight_mask(network, good)
+
+
+@execute.register
+def _(node: Ticket, work: Work) -> dict[str, Any]:
+    task, full = TASKS[node.finetune.task], node.finetune
+    (source,) = node.sources
+    good = masks.from_table(masks.read(work.fetch(source, "mask.arrow") / "mask.arrow"))
+    mask = tickets.draw(node.kind, good, generator("mask", key(node)))
+    _write_mask(work.attempt.folder / "mask.arrow", node, mask)
+
+    train_set, dev = work.encoded(full, "train"), work.encoded(full, "validation")
+    network = models.load(work.fetch(full, "config.json", "model.safetensors"))
+    weights = models.weights_kept(network, mask)
+    models.prune(network, mask)
+    pruned = predict(network, dev, work.accelerator)
+    _write_predictions(work.attempt.folder / "pruned.arrow", dev, pruned)
+
+    network = models.initial(work.checkpoint(full.model), task, full.seed, full.start)
+    models.prune(network, mask, node.recipe.layout)
+    train(network, train_set, task, full.seed, node.recipe, work.accelerator)
+    retrained = predict(network, dev, work.accelerator)
+    _write_predictions(work.attempt.folder / "retrained.arrow", dev, retrained)
+    return {
+        "pruned": score(task.metric, dev.labels, pruned),
+        "retrained": score(task.metric, dev.labels, retrained),
+        "sizes": masks.sizes(mask),
+        "weights": weights,
+        "overlap_with_good": _common(mask, good),
+    }
+
+
+def _common(mask: Mask, good: Mask) -> dict[str, int]:
+    common: dict[str, int] = {}
+    for part, other in zip(mask, good, strict=True):
+        common[part.component] = common.get(part.component, 0) + int((part.kept & other.kept).sum())
+    return common
+
+
+def _mask_identity(node: Node) -> dict[str, Any]:
+    return labels(node) | {"size": "stopping"}
+
+
+def _write_mask(path: Path, node: Node, mask: Mask) -> None:
+    masks.write(masks.to_table(mask, key(node), _mask_identity(node)), path)
+
+
+def _write_states(path: Path, node: Node, states: list[Mask]) -> None:
+    """The mask tables of all steps, one after the other, with the step's number as a column."""
+    tables = [masks.to_table(state, key(node), _mask_identity(node)) for state in states]
+    numbered = [
+        table.append_column("step", pa.array([number] * len(table), pa.int32()))
+        for number, table in enumerate(tables)
+    ]
+    masks.write(pa.concat_tables(numbered), path)
+
+
+def _write_predictions(path: Path, dev: data.Encoded, logits: np.ndarray) -> None:
+    columns = {
+        "idx": pa.array(dev.idx),
+        "label": pa.array(dev.labels),
+        "logits": pa.array(list(logits.astype(np.float32)), pa.list_(pa.float32())),
+    }
+    masks.write(pa.table(columns), path)
+
+
+def _provenance(started: float, accelerator: Accelerator) -> dict[str, Any]:
+    cuda = accelerator.device.type == "cuda"
+    device = torch.cuda.get_device_name(accelerator.device) if cuda else platform.processor() or "cpu"
+    return {
+        "started": started,
+        "seconds": time.time() - started,
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_gpu_memory_mib": torch.cuda.max_memory_allocated() / 2**20 if cuda else None,
+        "device": device,
+        "host": platform.node(),
+        "commit": _commit(),
+        "packages": {name: version(name) for name in PACKAGES},
+    }
+
+
+@functools.cache
+def _commit() -> str | None:
+    """The commit of this checkout, with "+" where files were changed; None outside one."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12"]
+    done = subprocess.run(git, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
