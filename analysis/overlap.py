@@ -24,15 +24,18 @@ def jaccard(overlap: masks.Overlap) -> float:
 def chance_jaccard(n: int, a: int, b: int) -> float:
     """The expected Jaccard of two independent random masks that keep exactly a and b of n components.
 
-    What they share is hypergeometric. Up to EXACT_UP_TO components the expectation is summed exactly;
-    above, what they share varies so little that its mean ab/n stands for it.
+    What they share is hypergeometric. Up to EXACT_UP_TO components the expectation is summed, over ten
+    standard deviations, which is exact to rounding; above, what they share varies so little that its
+    mean ab/n stands for it.
     """
     if a + b == 0:
         return np.nan
     if n > EXACT_UP_TO:
         both = a * b / n
         return both / (a + b - both)
-    shared = np.arange(max(0, a + b - n), min(a, b) + 1)
+    mean = a * b / n
+    reach = 1 + 10 * np.sqrt(mean * (n - a) * (n - b) / n / max(n - 1, 1))
+    shared = np.arange(max(0, a + b - n, int(mean - reach)), min(a, b, int(mean + reach)) + 1)
     return float(stats.hypergeom.pmf(shared, n, a, b) @ (shared / (a + b - shared)))
 
 

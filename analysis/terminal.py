@@ -23,7 +23,7 @@ def show(found: Analysis, console: Console) -> None:
         *conclusions.left_out(found),
         conclusions.caution(found),
     ):
-        console.print(sentence, highlight=False)
+        console.print(sentence, highlight=False, markup=False)
     if len(found.missing):
         console.print(
             f"Missing: {len(found.missing)} results have no record yet; the page lists them.", highlight=False
