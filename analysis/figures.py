@@ -124,7 +124,8 @@ def _scores(found: Analysis, method: str) -> Drawing:
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     caption = (
         f"{method.capitalize()} pruning: dev scores of the full model and of its good, random and bad"
-        " subnetworks, pruned and retrained. Small dots are seeds, large marks means, bars 95% t intervals."
+        " subnetworks, pruned and retrained. Small dots are seeds, large marks means, bars 95% t intervals;"
+        " one that leaves its panel goes beyond the range of the metric."
     )
     return Drawing("scores", f"scores_{method}", caption, figure)
 

@@ -180,12 +180,14 @@ def judged(baselines: pd.DataFrame) -> pd.DataFrame:
 
 
 def sizes(root: Root) -> pd.DataFrame:
-    """What tickets keep: columns task, method, kind, component ("all weights": the prunable weights of
-    the encoder), seeds, then mean, low, high of the share kept (smallest and largest seed), kept (mean
-    count), of."""
+    """What tickets keep: columns task, method, kind, component (of structured ones also "all weights": the
+    prunable weights of the encoder), seeds, then mean, low, high of the share kept (smallest and largest
+    seed), kept (mean count), of."""
     rows = []
     for record in root.stage("ticket"):
-        counts = record.result["sizes"] | {"all weights": record.result["weights"]}
+        counts = record.result["sizes"]
+        if "weight" not in counts:
+            counts = counts | {"all weights": record.result["weights"]}
         for component, size in counts.items():
             labels = [record.labels[name] for name in ("task", "method", "kind", "seed")]
             rows.append((*labels, component, size["kept"], size["of"], size["kept"] / size["of"]))

@@ -86,14 +86,11 @@ class Planted:
         return {"full_score": 0.95, "floor": 0.855, "score": 0.86, "steps": steps, "sizes": sizes}
 
     def _mask(self, node: Search, rng: np.random.Generator) -> masks.Mask:
-        """Heads towards the first layers survive more often, so that seeds overlap above chance."""
+        """Parts that come first survive more often, so that seeds overlap above chance."""
         if node.method.name == "magnitude":
-            size = self.weights
-            kept = rng.random(size) < np.linspace(0.9, 0.1, size)
+            shares = np.linspace(0.9, 0.1, self.weights)
             return tuple(
-                masks.Part(
-                    "weight", layer, "output.dense.weight", (size,), rng.permutation(kept) if layer else kept
-                )
+                masks.Part("weight", layer, "weight", shares.shape, rng.random(self.weights) < shares)
                 for layer in range(self.layers)
             )
         likely = np.linspace(0.95, 0.1, self.layers * self.heads).reshape(self.layers, self.heads)
@@ -104,7 +101,8 @@ class Planted:
         mask = tickets.draw(node.kind, self.found[node.sources[0]], streams.generator("mask", key(node)))
         self._write_mask(node, mask, folder)
         sizes = masks.sizes(mask)
-        kept, of = (sum(size[name] for size in sizes.values()) * 100 for name in ("kept", "of"))
+        each = 1 if "weight" in sizes else 100
+        kept, of = (sum(size[name] for size in sizes.values()) * each for name in ("kept", "of"))
         return {
             "pruned": self._predict(node, folder / "pruned.arrow", self.known(node))[0],
             "retrained": self._predict(node, folder / "retrained.arrow", self.known(node, retrained=True))[0],
