@@ -85,4 +85,5 @@ def normalised(head_scores: np.ndarray) -> np.ndarray:
     """(layers, heads), each layer divided by its l2 norm over all its heads. Over survivors only, a
     layer's last head would always score highest."""
     norms = np.linalg.norm(head_scores, axis=1, keepdims=True)
-    return head_scores / (norms + 1e-20)
+    scaled: np.ndarray = head_scores / (norms + 1e-20)
+    return scaled

@@ -10,6 +10,7 @@ transformers 5 has neither head_mask nor prune_heads, so pruning is done here:
 * a weight mask sets single weights to zero, and training keeps them there.
 """
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface, AttentionMaskInterface, AutoConfig
 from transformers.models.auto import AutoModelForSequenceClassification
 from transformers.pytorch_utils import prune_linear_layer
@@ -39,6 +41,13 @@ transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
 
+def _attention_kernel(query: torch.Tensor) -> AbstractContextManager[Any]:
+    """On a CPU the backward pass of the fused kernel takes several times as long as plain products."""
+    if query.device.type == "cpu" and torch.is_grad_enabled():
+        return sdpa_kernel(SDPBackend.MATH)
+    return nullcontext()
+
+
 def packed_attention(
     module: nn.Module,
     query: torch.Tensor,
@@ -55,8 +64,9 @@ def packed_attention(
     rows = [x[0].transpose(0, 1) for x in (query, key, value)]
     outputs = []
     for index, mask in zip(packing.group_index, packing.group_mask, strict=True):
-        q, k, v = (x[index.flatten()].unflatten(0, index.shape).transpose(1, 2) for x in rows)
-        attended = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout, scale=scaling)
+        q, k, v = (x[index].transpose(1, 2) for x in rows)
+        with _attention_kernel(query):
+            attended = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout, scale=scaling)
         outputs.append(attended.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs)[packing.ungroup][None], None
 
@@ -116,6 +126,11 @@ class Network(nn.Module):
         ).logits
         return logits
 
+    def save(self, folder: Path) -> None:
+        """As a Hugging Face checkpoint: config.json and model.safetensors."""
+        model: Any = self.model
+        model.save_pretrained(folder)
+
     def _first_tokens(self, module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
         """(1, T, hidden) to (B, 1, hidden): what the head takes the first token of."""
         assert self._batch is not None
@@ -130,8 +145,9 @@ class Network(nn.Module):
             if self._batch_gates is None:
                 return None
             gate = self._per_token(self._batch_gates.heads[:, number])
-            by_head = inputs[0].unflatten(-1, (gate.shape[-1], -1))
-            return (by_head * gate[None, :, :, None]).flatten(-2)
+            (context,) = inputs
+            by_head = context.view(1, context.shape[1], gate.shape[-1], -1)
+            return (by_head * gate[None, :, :, None]).view(context.shape)
 
         projection.register_forward_pre_hook(hook)
 
@@ -149,6 +165,12 @@ def adapter_of(model: nn.Module) -> Adapter:
     return ADAPTERS[config.model_type]
 
 
+def linear(layer: nn.Module, name: str) -> nn.Linear:
+    module = layer.get_submodule(name)
+    assert isinstance(module, nn.Linear)
+    return module
+
+
 def initial(folder: Path, task: Task, node_seed: int, start: Literal["pretrained", "random"]) -> Network:
     """The network that training starts from. What the checkpoint lacks (the classifier) is drawn from
     (task, seed, "classifier"), so that it is the same for the full model and all its tickets."""
@@ -164,7 +186,7 @@ def initial(folder: Path, task: Task, node_seed: int, start: Literal["pretrained
 
 
 def load(folder: Path) -> Network:
-    """A fine-tuned network, as `Network.model.save_pretrained` left it."""
+    """A fine-tuned network, as `Network.save` left it."""
     return Network(
         AutoModelForSequenceClassification.from_pretrained(
             folder, attn_implementation=PACKED, dtype=torch.float32
@@ -210,7 +232,7 @@ def compact(network: Network, heads: np.ndarray, mlps: np.ndarray) -> None:
 
 
 def _cut_heads(layer: nn.Module, adapter: Adapter, kept: np.ndarray) -> None:
-    output = layer.get_submodule(adapter.attention_output)
+    output = linear(layer, adapter.attention_output)
     width = output.in_features // kept.size
     rows = torch.from_numpy(np.flatnonzero(np.repeat(kept, width)))
     hooks = output._forward_pre_hooks
@@ -221,7 +243,7 @@ def _cut_heads(layer: nn.Module, adapter: Adapter, kept: np.ndarray) -> None:
         layer.set_submodule(adapter.attention, NoHeads())
         return
     for name in (adapter.query, adapter.key, adapter.value):
-        layer.set_submodule(name, prune_linear_layer(layer.get_submodule(name), rows, dim=0))
+        layer.set_submodule(name, prune_linear_layer(linear(layer, name), rows, dim=0))
 
 
 class NoHeads(nn.Module):
@@ -279,9 +301,9 @@ def weights_kept(network: Network, mask: Mask) -> dict[str, int]:
     adapter, kept = network.adapter, 0
     for layer, heads, has_mlp in zip(network.layers, masks.heads(mask), masks.mlps(mask), strict=True):
         for name in (adapter.query, adapter.key, adapter.value):
-            module = layer.get_submodule(name)
+            module = linear(layer, name)
             kept += int((module.weight.numel() + module.bias.numel()) * heads.mean())
-        output = layer.get_submodule(adapter.attention_output)
+        output = linear(layer, adapter.attention_output)
         kept += int(output.weight.numel() * heads.mean()) + output.bias.numel()
         if has_mlp:
             for name in (adapter.mlp_input, adapter.mlp_output):

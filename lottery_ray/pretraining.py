@@ -61,7 +61,8 @@ def pretrain(node: Pretrain, folder: Path, accelerator: Accelerator) -> dict[str
     agreement = verb_agreement(model, pairs, np.arange(len(trained), len(pairs)), accelerator)
     if agreement < AGREEMENT_FLOOR:
         raise RuntimeError(
-            f"Pre-training has not learned agreement: {agreement:.3f} of held-out verbs right, {AGREEMENT_FLOOR} wanted."
+            f"Pre-training has not learned agreement: {agreement:.3f} of held-out verbs right,"
+            f" {AGREEMENT_FLOOR} wanted."
         )
     return {"loss": float(loss.detach()), "verb_agreement": agreement}
 

@@ -81,6 +81,17 @@ class Store:
         Raises InputError if the scheme is unknown, if the root was written by a newer format version,
         if it is no root (unless `create`), or if it cannot be written (with `create`).
         """
+        store = cls._at(root)
+        store._check_format(create)
+        return store
+
+    @classmethod
+    def exists(cls, root: str) -> bool:
+        """Whether there is anything at this root."""
+        return cls._at(root)._exists("")
+
+    @classmethod
+    def _at(cls, root: str) -> "Store":
         try:
             if "://" in root:
                 filesystem, path = fs.FileSystem.from_uri(root)
@@ -90,9 +101,7 @@ class Store:
             raise InputError(
                 f"--root {root}: {error}. A root is a folder, or a file://, s3:// or gs:// URI."
             ) from None
-        store = cls(root, filesystem, path)
-        store._check_format(create)
-        return store
+        return cls(root, filesystem, path)
 
     def _check_format(self, create: bool) -> None:
         try:
@@ -118,6 +127,11 @@ class Store:
             )
         if found == 0 and not create:
             raise InputError(f"{self.uri} is no root of a study: it has no {FORMAT_FILE}.")
+
+    @property
+    def absolute(self) -> str:
+        """The root in words that mean the same in any working directory."""
+        return self.uri if "://" in self.uri else self.path
 
     @property
     def local(self) -> bool:

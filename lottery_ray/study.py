@@ -40,6 +40,7 @@ BERT_BASE = HubModel("google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f
 GLUE_DATA = HubData("nyu-mll/glue", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c")
 PAPER_SEEDS = (1337, 42, 86, 71, 166)
 EMBEDDED_NAME = "embedded"
+STAGES = ("pretrain", "finetune", "search", "ticket")
 
 
 @dataclass(frozen=True)
@@ -375,7 +376,7 @@ def remaining_path(nodes: tuple[Node, ...]) -> dict[Node, float]:
 def count_by_stage(nodes: tuple[Node, ...], done: set[str]) -> dict[str, tuple[int, int]]:
     """{stage: (done, all)}, in the order of the graph. done: keys."""
     counts: dict[str, tuple[int, int]] = {}
-    for node in sorted(nodes, key=lambda n: ("pretrain", "finetune", "search", "ticket").index(stage(n))):
+    for node in sorted(nodes, key=lambda node: STAGES.index(stage(node))):
         finished, total = counts.get(stage(node), (0, 0))
         counts[stage(node)] = finished + (key(node) in done), total + 1
     return counts

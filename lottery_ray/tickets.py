@@ -8,9 +8,12 @@ import dataclasses
 from collections import defaultdict
 
 import numpy as np
+import numpy.typing as npt
 
 from lottery_ray.masks import Mask, Part
 from lottery_ray.nodes import Kind
+
+Flags = npt.NDArray[np.bool_]
 
 
 def draw(kind: Kind, good: Mask, rng: np.random.Generator) -> Mask:
@@ -31,7 +34,7 @@ def draw(kind: Kind, good: Mask, rng: np.random.Generator) -> Mask:
     )
 
 
-def _drawn(kind: Kind, good: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _drawn(kind: Kind, good: Flags, rng: np.random.Generator) -> Flags:
     """good: bool (components,). Returns the same shape, keeping as many."""
     size = int(good.sum())
     if kind == "random":
@@ -40,10 +43,10 @@ def _drawn(kind: Kind, good: np.ndarray, rng: np.random.Generator) -> np.ndarray
     if complement.size >= size:
         return _chosen(complement, size, good.size, rng)
     top_up = _chosen(np.flatnonzero(good), size - complement.size, good.size, rng)
-    return np.logical_or(~good, top_up)
+    return ~good | top_up
 
 
-def _chosen(pool: np.ndarray, count: int, size: int, rng: np.random.Generator) -> np.ndarray:
+def _chosen(pool: np.ndarray, count: int, size: int, rng: np.random.Generator) -> Flags:
     kept = np.zeros(size, bool)
     kept[rng.choice(pool, count, replace=False, shuffle=False)] = True
     return kept

@@ -45,6 +45,7 @@ def train(
         accelerator.backward(loss)
         for parameter, kept in masked:
             # before the clip, as torch.nn.utils.prune does, so that pruned weights do not count in it
+            assert parameter.grad is not None
             parameter.grad.mul_(kept)
         accelerator.clip_grad_norm_(network.parameters(), recipe.clip)
         optimizer.step()

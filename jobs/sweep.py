@@ -1,0 +1,126 @@
+"""Run a study: fine-tune, search, tickets, retrain, report. What is done already is not run again.
+
+python jobs/sweep.py demo
+python jobs/sweep.py glue --model bert-base-uncased --data ~/glue --tasks mrpc rte --root results/mrpc
+python jobs/sweep.py paper --root s3://bucket/paper --gpus-per-trial 0.25
+"""
+
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from lottery_ray.errors import InputError
+from lottery_ray.nodes import HubModel, key, title
+from lottery_ray.progress import Progress
+from lottery_ray.store import Store
+from lottery_ray.study import PRESETS, Plan, Site, Study, check_hub_model, count_by_stage, plan
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A study, where to run it, and how."""
+
+    study: Annotated[Study, tyro.conf.arg(name="")]
+    site: Annotated[Site, tyro.conf.arg(name="")]
+    dry_run: bool = False
+    """List what is done and what would run, and stop."""
+    debug: bool = False
+    """Run in this one process, without Ray, and stop at the first exception."""
+
+
+def main() -> int:
+    sweep = tyro.extras.overridable_config_cli(
+        {name: (preset.help, Sweep(preset.study, preset.site)) for name, preset in PRESETS.items()},
+        prog="sweep.py",
+        description=__doc__,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
+    console = Console(soft_wrap=False)
+    try:
+        return run(sweep, console)
+    except InputError as error:
+        Console(stderr=True).print(
+            f"error: {error}", style="red", highlight=False, soft_wrap=True, markup=False
+        )
+        return 2
+
+
+def run(sweep: Sweep, console: Console) -> int:
+    planned = plan(sweep.study)
+    if sweep.dry_run:
+        show_plan(planned, records(sweep.site.root, create=False), console)
+        return 0
+    done = records(sweep.site.root, create=True)
+    missing = [node for node in planned.nodes if key(node) not in done]
+    console.print(
+        f"{len(planned.nodes)} nodes, {len(missing)} to run; root {sweep.site.root}", highlight=False
+    )
+    for model in {model for node in missing if isinstance(model := getattr(node, "model", None), HubModel)}:
+        check_hub_model(model)
+    progress = Progress(planned.nodes, {n for n in planned.nodes if key(n) in done}, console)
+    if missing:
+        with progress:
+            run_missing(sweep, planned, progress)
+    report(sweep.site.root, console)
+    return show_failures(progress, console)
+
+
+def run_missing(sweep: Sweep, planned: Plan, progress: Progress) -> None:
+    """By one of the two runners. Each is imported only where it is used: debug mode must work where Ray
+    is not installed, and a driver needs no torch."""
+    if sweep.debug:
+        from lottery_ray import debug
+
+        debug.run_plan(planned, sweep.site, progress)
+    else:
+        from lottery_ray import sweep as ray_sweep
+
+        ray_sweep.run_plan(planned, sweep.site, progress)
+
+
+def records(root: str, *, create: bool) -> set[str]:
+    """Keys of the nodes that a root has records of; none if there is no root yet."""
+    if not create and not Store.exists(root):
+        return set()
+    return {record.key for record in Store.open(root, create=create).records()}
+
+
+def show_plan(planned: Plan, done: set[str], console: Console) -> None:
+    table = Table(title=f"{len(planned.nodes)} nodes", title_justify="left")
+    for heading in ("kind of node", "done", "to run", "all"):
+        table.add_column(heading, justify="left" if heading == "kind of node" else "right")
+    for name, (finished, total) in count_by_stage(planned.nodes, done).items():
+        table.add_row(name, str(finished), str(total - finished), str(total))
+    console.print(table)
+    for node in planned.nodes:
+        state = "done  " if key(node) in done else "to run"
+        console.print(f"{state}  {key(node)}  {title(node)}", highlight=False)
+    console.print("Nothing was run. Leave out --dry-run to run it.")
+
+
+def report(root: str, console: Console) -> None:
+    if records(root, create=False):
+        from analysis.report import write
+
+        write(root, console)
+
+
+def show_failures(progress: Progress, console: Console) -> int:
+    if not progress.failures:
+        return 0
+    console.print(
+        f"\n{len(progress.failures)} nodes failed; {len(progress.dropped)} that need them did not run."
+    )
+    for failure in progress.failures:
+        console.print(f"  {title(failure.node)}: {failure.cause}", highlight=False, markup=False)
+        console.print(f"    log: {failure.log}", highlight=False, markup=False, soft_wrap=True)
+    console.print("Run the same command again to try them again; everything else is kept.")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

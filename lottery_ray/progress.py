@@ -1,0 +1,131 @@
+"""One progress display for a sweep: live in a terminal, a line per finished node in a log file."""
+
+import time
+from dataclasses import dataclass, field
+
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from lottery_ray.nodes import Node, stage, title
+from lottery_ray.study import STAGES, cost
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A node that failed for good. log: where the whole traceback is."""
+
+    node: Node
+    cause: str
+    log: str
+
+
+@dataclass
+class Progress:
+    """What has happened to the nodes of a sweep, and its display.
+
+    nodes: all that the study needs; done: those that had a record before.
+    """
+
+    nodes: tuple[Node, ...]
+    done: set[Node]
+    console: Console
+    running: dict[Node, float] = field(default_factory=dict)
+    seconds: dict[Node, float] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    dropped: list[Node] = field(default_factory=list)
+    most_running: int = 1
+
+    def __post_init__(self) -> None:
+        self._live = Live(
+            get_renderable=self._display,
+            console=self.console,
+            refresh_per_second=2,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+
+    def __enter__(self) -> "Progress":
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def started(self, node: Node) -> None:
+        self.running[node] = time.monotonic()
+        self.most_running = max(self.most_running, len(self.running))
+
+    def finished(self, node: Node) -> None:
+        self.seconds[node] = time.monotonic() - self.running.pop(node)
+        self.done.add(node)
+        self._line(f"{title(node)} · {_duration(self.seconds[node])}")
+
+    def failed(self, failure: Failure, dropped: list[Node]) -> None:
+        """dropped: the descendants that can no longer run."""
+        self.running.pop(failure.node, None)
+        self.failures.append(failure)
+        self.dropped += dropped
+        self._line(f"FAILED {title(failure.node)} · {failure.cause}")
+
+    def _line(self, event: str) -> None:
+        if not self.console.is_terminal:
+            counts = f"[{len(self.done)}/{len(self.nodes)}]"
+            self.console.print(
+                f"{counts} {event} · {self._state()}", highlight=False, soft_wrap=True, markup=False
+            )
+
+    def _state(self) -> str:
+        left = self.seconds_left()
+        return " · ".join(
+            [
+                f"{len(self.running)} running",
+                f"{len(self.failures)} failed",
+                "time left unknown" if left is None else f"about {_duration(left)} left",
+            ]
+        )
+
+    def seconds_left(self) -> float | None:
+        """From the seconds per unit of cost of finished nodes, of the same stage where there are any; None
+        before the first."""
+        if not self.seconds:
+            return None
+        overall = sum(self.seconds.values()) / sum(map(cost, self.seconds))
+        rates = {}
+        for name in STAGES:
+            known = [node for node in self.seconds if stage(node) == name]
+            rates[name] = (
+                sum(self.seconds[node] for node in known) / sum(map(cost, known)) if known else overall
+            )
+        gone = self.done | set(self.dropped) | {failure.node for failure in self.failures}
+        now = time.monotonic()
+        left = 0.0
+        for node in self.nodes:
+            if node not in gone:
+                spent = now - self.running[node] if node in self.running else 0.0
+                left += max(0.0, cost(node) * rates[stage(node)] - spent)
+        return left / self.most_running
+
+    def _display(self) -> RenderableType:
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for heading in ("", "done", "running", "failed", "of"):
+            table.add_column(heading, justify="right" if heading else "left")
+        failed = [failure.node for failure in self.failures]
+        for name in STAGES:
+            row = [sum(stage(node) == name for node in group) for group in (self.done, self.running, failed)]
+            total = sum(stage(node) == name for node in self.nodes)
+            if total:
+                table.add_row(name, *map(str, row), str(total))
+        bar = ProgressBar(total=len(self.nodes), completed=len(self.done), width=40)
+        return Group(table, bar, Text(f"{len(self.done)} of {len(self.nodes)} nodes · {self._state()}"))
+
+
+def _duration(seconds: float) -> str:
+    minutes, hours = round(seconds / 60), seconds / 3600
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{hours:.1f} h"

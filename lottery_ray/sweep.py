@@ -1,0 +1,147 @@
+"""A sweep: one Ray Tune trial per node, each released when its parents are done."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from lottery_ray.errors import InputError
+from lottery_ray.nodes import Node, key, parents
+from lottery_ray.progress import Failure, Progress
+from lottery_ray.store import Store
+from lottery_ray.study import Plan, Site, remaining_path
+
+# Without the first, Tune hands a searcher one pending trial at a time and runs a whole sweep on one
+# worker; without the second it writes five files per trial that nobody reads.
+os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "8")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+
+
+class GraphSearcher(Searcher):  # type: ignore[misc]
+    """Hands out the nodes whose parents are done, longest remaining path first, and drops the
+    descendants of a node that failed."""
+
+    def __init__(self, plan: Plan, store: Store, progress: Progress) -> None:
+        super().__init__()
+        self.store = store
+        self.progress = progress
+        self.priority = remaining_path(plan.nodes)
+        self.waiting = [node for node in plan.nodes if node not in progress.done]
+        self.trials: dict[str, Node] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if not self.waiting:
+            return str(Searcher.FINISHED)
+        ready = [node for node in self.waiting if self.progress.done.issuperset(parents(node))]
+        if not ready:
+            return None
+        node = max(ready, key=self.priority.__getitem__)
+        self.waiting.remove(node)
+        self.trials[trial_id] = node
+        self.progress.started(node)
+        return {"node": key(node)}
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        node = self.trials.pop(trial_id)
+        if not error:
+            self.progress.finished(node)
+            return
+        dropped = descendants(node, self.waiting)
+        self.waiting = [n for n in self.waiting if n not in dropped]
+        cause, log = self.store.failure(node) or ("its process died before it could say why", "Ray's logs")
+        self.progress.failed(Failure(node, cause, log), dropped)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tune pickles its searcher to restore it; here the root says what is done."""
+        return {}
+
+    def save(self, checkpoint_path: str) -> None:
+        """Likewise."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError("A sweep is resumed by running it again.")
+
+
+def descendants(node: Node, nodes: Iterable[Node]) -> list[Node]:
+    """Those of `nodes` (parents first) that need `node`."""
+    found = [node]
+    for other in nodes:
+        if set(parents(other)) & set(found):
+            found.append(other)
+    return found[1:]
+
+
+def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
+    """Run what is missing on a Ray cluster: this machine, or the one at site.address.
+
+    Raises InputError if a trial wants more CPUs or GPUs than any machine of the cluster has.
+    """
+    store = Store.open(site.root)
+    _connect(site)
+    # Tune's own files are of no use after a sweep: what is done is in the root
+    scratch = tempfile.mkdtemp(prefix="lottery_ray_tune_")
+    try:
+        gpus = _gpus_per_trial(site)
+        trainable = tune.with_resources(
+            tune.with_parameters(
+                _trial,
+                nodes={key(node): node for node in plan.nodes},
+                root=store.absolute,
+                folders=plan.folders,
+                gpus=gpus,
+            ),
+            {"CPU": site.cpus_per_trial, "GPU": gpus},
+        )
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=GraphSearcher(plan, store, progress), num_samples=-1, reuse_actors=True
+            ),
+            run_config=tune.RunConfig(
+                name="sweep",
+                storage_path=scratch,
+                verbose=0,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        ).fit()
+    finally:
+        ray.shutdown()
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _trial(
+    config: dict[str, Any], *, nodes: dict[str, Node], root: str, folders: dict[str, str], gpus: float
+) -> None:
+    from lottery_ray.trial import run
+
+    run(nodes[config["node"]], root, folders, cpu=gpus == 0)
+    tune.report({"done": 1})
+
+
+def _connect(site: Site) -> None:
+    address = site.address or os.environ.get("RAY_ADDRESS", "local")
+    local = {"include_dashboard": False} if address == "local" else {}
+    ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
+
+
+def _gpus_per_trial(site: Site) -> float:
+    machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    most = {name: max(machine.get(name, 0.0) for machine in machines) for name in ("CPU", "GPU")}
+    wanted = site.gpus_per_trial if site.gpus_per_trial is not None else min(1.0, most["GPU"])
+    for flag, name, amount in (
+        ("--gpus-per-trial", "GPU", wanted),
+        ("--cpus-per-trial", "CPU", site.cpus_per_trial),
+    ):
+        if amount > most[name]:
+            raise InputError(
+                f"{flag} {amount:g}: no machine of the cluster has more than {most[name]:g} {name}s."
+            )
+    return wanted
