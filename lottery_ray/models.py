@@ -25,7 +25,6 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface, AttentionMaskInterface, AutoConfig
 from transformers.models.auto import AutoModelForSequenceClassification
-from transformers.pytorch_utils import prune_linear_layer
 
 from lottery_ray import masks
 from lottery_ray.adapters import ADAPTERS, Adapter
@@ -234,16 +233,17 @@ def compact(network: Network, heads: np.ndarray, mlps: np.ndarray) -> None:
 def _cut_heads(layer: nn.Module, adapter: Adapter, kept: np.ndarray) -> None:
     output = linear(layer, adapter.attention_output)
     width = output.in_features // kept.size
-    rows = torch.from_numpy(np.flatnonzero(np.repeat(kept, width)))
-    hooks = output._forward_pre_hooks
-    pruned = prune_linear_layer(output, rows, dim=1)
-    pruned._forward_pre_hooks = hooks
-    layer.set_submodule(adapter.attention_output, pruned)
+    units = torch.from_numpy(np.flatnonzero(np.repeat(kept, width)))
+    output.weight = nn.Parameter(output.weight.detach()[:, units])
+    output.in_features = len(units)
     if not kept.any():
         layer.set_submodule(adapter.attention, NoHeads())
         return
     for name in (adapter.query, adapter.key, adapter.value):
-        layer.set_submodule(name, prune_linear_layer(linear(layer, name), rows, dim=0))
+        projection = linear(layer, name)
+        projection.weight = nn.Parameter(projection.weight.detach()[units])
+        projection.bias = nn.Parameter(projection.bias.detach()[units])
+        projection.out_features = len(units)
 
 
 class NoHeads(nn.Module):

@@ -1,0 +1,58 @@
+"""Small real parts that the tests share: tiny BERTs and tokenised examples."""
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from transformers import BertConfig, BertForSequenceClassification
+
+from lottery_ray import models
+from lottery_ray.data import Encoded
+from lottery_ray.models import Network
+
+LENGTHS = np.array([5, 9, 40, 3, 17, 33, 12])
+
+
+@pytest.fixture
+def encoded() -> Encoded:
+    """Seven examples of 3 to 40 tokens with labels 0 and 1."""
+    rng = np.random.default_rng(0)
+    return Encoded(
+        rng.integers(5, 140, LENGTHS.sum()),
+        rng.integers(0, 2, LENGTHS.sum()),
+        LENGTHS.cumsum(),
+        np.arange(7),
+        rng.integers(0, 2, 7).astype(float),
+    )
+
+
+@pytest.fixture
+def tiny_bert() -> Callable[..., Network]:
+    """Makes equal packed networks: 3 layers of 4 heads, large weights, so that every part matters."""
+
+    def make(dtype: torch.dtype = torch.float32, labels: int = 2, dropout: float = 0.0) -> Network:
+        torch.manual_seed(0)
+        config = bert_config(labels, dropout)
+        model = BertForSequenceClassification._from_config(config, attn_implementation=models.PACKED)
+        return Network(model.to(dtype)).eval()
+
+    return make
+
+
+def bert_config(labels: int = 2, dropout: float = 0.0) -> BertConfig:
+    return copy.deepcopy(
+        BertConfig(
+            vocab_size=140,
+            hidden_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            intermediate_size=48,
+            initializer_range=0.3,
+            max_position_embeddings=64,
+            num_labels=labels,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
+        )
+    )
