@@ -80,10 +80,11 @@ def without_least(kept: np.ndarray, importance: np.ndarray, count: int) -> np.nd
 
 @dataclass(frozen=True)
 class MagnitudeStep:
-    """A candidate of the magnitude search: it keeps the `kept` largest weights, of at least `threshold`."""
+    """A candidate of the magnitude search: it keeps the `kept` largest weights, of at least `threshold`
+    (None where it keeps none)."""
 
     kept: int
-    threshold: float
+    threshold: float | None
     score: float
     accepted: bool
 
@@ -102,7 +103,7 @@ def magnitude(
     steps = [MagnitudeStep(magnitudes.size, 0.0, look(full), True)]
     lowest, good = floor * steps[0].score, full
     for kept in _sizes(magnitudes.size, step):
-        threshold = float(descending[kept - 1]) if kept else float("inf")
+        threshold = float(descending[kept - 1]) if kept else None
         mask = largest(magnitudes, kept, threshold)
         score = look(mask)
         steps.append(MagnitudeStep(kept, threshold, score, score >= lowest))
@@ -119,9 +120,12 @@ def _sizes(total: int, step: float) -> Iterator[int]:
         yield kept
 
 
-def largest(magnitudes: np.ndarray, count: int, threshold: float) -> np.ndarray:
-    """bool (weights,): the `count` largest. threshold: the smallest of them. Of weights equal to it the
-    first in order are kept, so that the count is exact and a step's mask lies within the one before."""
+def largest(magnitudes: np.ndarray, count: int, threshold: float | None) -> np.ndarray:
+    """bool (weights,): the `count` largest. threshold: the smallest of them, None for none. Of weights
+    equal to it the first in order are kept, so that the count is exact and a step's mask lies within the
+    one before."""
+    if threshold is None:
+        return np.zeros(magnitudes.size, bool)
     mask = magnitudes > threshold
     ties = np.flatnonzero(magnitudes == threshold)
     mask[ties[: count - int(mask.sum())]] = True

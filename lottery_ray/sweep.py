@@ -16,11 +16,10 @@ from lottery_ray.progress import Failure, Progress
 from lottery_ray.store import Store
 from lottery_ray.study import Plan, Site, remaining_path
 
-# Without the first, Tune hands a searcher one pending trial at a time and runs a whole sweep on one
-# worker; without the second it writes five files per trial that nobody reads.
+# By default Tune asks a searcher for one pending trial at a time, which with warm processes runs a whole
+# sweep on one of them; and it writes five files per trial that nobody reads.
 os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "8")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
 
 class GraphSearcher(Searcher):  # type: ignore[misc]
@@ -44,7 +43,6 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
         node = max(ready, key=self.priority.__getitem__)
         self.waiting.remove(node)
         self.trials[trial_id] = node
-        self.progress.started(node)
         return {"node": key(node)}
 
     def on_trial_complete(
@@ -70,6 +68,20 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
         raise NotImplementedError("A sweep is resumed by running it again.")
 
 
+class StartedTrials(tune.Callback):  # type: ignore[misc]
+    """Tells the display which trials run; Tune asks for some nodes before it has room for them."""
+
+    def __init__(self, nodes: dict[str, Node], progress: Progress) -> None:
+        self.nodes = nodes
+        self.progress = progress
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.progress.started(self.nodes[trial.config["node"]])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
 def descendants(node: Node, nodes: Iterable[Node]) -> list[Node]:
     """Those of `nodes` (parents first) that need `node`."""
     found = [node]
@@ -88,12 +100,13 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
     _connect(site)
     # Tune's own files are of no use after a sweep: what is done is in the root
     scratch = tempfile.mkdtemp(prefix="lottery_ray_tune_")
+    nodes = {key(node): node for node in plan.nodes}
     try:
         gpus = _gpus_per_trial(site)
         trainable = tune.with_resources(
             tune.with_parameters(
                 _trial,
-                nodes={key(node): node for node in plan.nodes},
+                nodes=nodes,
                 root=store.absolute,
                 folders=plan.folders,
                 gpus=gpus,
@@ -109,6 +122,7 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
                 name="sweep",
                 storage_path=scratch,
                 verbose=0,
+                callbacks=[StartedTrials(nodes, progress)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()

@@ -115,7 +115,7 @@ def run(node: Node, root: str, folders: dict[str, str], *, cpu: bool) -> Record:
         inputs = store.inputs(node)
         recipe = _recipe(node)
         torch.set_num_threads(recipe["threads"])
-        _keep_freed_memory()
+        _glibc()
         accelerator = models.accelerator(recipe["precision"], cpu=cpu)
         result = execute(node, Work(attempt, inputs, folders, scratch, accelerator))
         provenance = _provenance(started, accelerator)
@@ -125,19 +125,32 @@ def run(node: Node, root: str, folders: dict[str, str], *, cpu: bool) -> Record:
         raise
     finally:
         shutil.rmtree(scratch)
-        # a network and its hooks refer to each other, and a warm process must not pile them up
-        gc.collect()
+        _free_memory()
 
 
 @functools.cache
-def _keep_freed_memory() -> None:
-    """Have glibc reuse large blocks instead of returning each to the kernel, which then clears its pages
-    again: a fifth of a training step on a CPU, for the gradient of the embeddings alone."""
-    if platform.libc_ver()[0] == "glibc":
-        trim_threshold, mmap_threshold = -1, -3
-        libc = ctypes.CDLL(None)
-        libc.mallopt(mmap_threshold, 2**30)
-        libc.mallopt(trim_threshold, 2**31 - 1)
+def _glibc() -> Any:
+    """The C library with its allocator set for training on a CPU; None where it is another.
+
+    Large blocks are reused instead of returned to the kernel, which would clear their pages again: a
+    fifth of a training step, for the gradient of the embeddings alone. One arena for all threads, since
+    Tune runs each trial in a thread of its own, and each would keep its memory.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return None
+    libc = ctypes.CDLL(None)
+    trim_threshold, mmap_threshold, arena_max = -1, -3, -8
+    libc.mallopt(mmap_threshold, 2**30)
+    libc.mallopt(trim_threshold, 2**31 - 1)
+    libc.mallopt(arena_max, 1)
+    return libc
+
+
+def _free_memory() -> None:
+    """A network and its hooks refer to each other, and a warm process must not pile them up."""
+    gc.collect()
+    if _glibc():
+        _glibc().malloc_trim(0)
 
 
 def _recipe(node: Node) -> dict[str, Any]:

@@ -80,7 +80,9 @@ def test_every_gate_changes_the_output(tiny_bert: Make, encoded: Encoded) -> Non
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-6), (torch.float64, 1e-14)])
-def test_gated_equals_compacted(tiny_bert: Make, encoded: Encoded, dtype: torch.dtype, tolerance: float) -> None:
+def test_gated_equals_compacted(
+    tiny_bert: Make, encoded: Encoded, dtype: torch.dtype, tolerance: float
+) -> None:
     gated, compacted = tiny_bert(dtype), tiny_bert(dtype)
     models.prune(gated, MASK, "gated")
     models.prune(compacted, MASK, "compacted")
@@ -169,7 +171,9 @@ def test_a_structured_mask_is_active_throughout_retraining(tiny_bert: Make, enco
         assert (changed == HEADS[number]).all()
 
 
-def test_the_classifier_depends_on_task_and_seed_alone(tiny_bert: Make, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_classifier_depends_on_task_and_seed_alone(
+    tiny_bert: Make, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     folder = tmp_path_factory.mktemp("a folder")
     tiny_bert().model.bert.save_pretrained(folder)  # type: ignore[union-attr, operator]
     torch.manual_seed(1)
@@ -177,4 +181,6 @@ def test_the_classifier_depends_on_task_and_seed_alone(tiny_bert: Make, tmp_path
     torch.manual_seed(2)
     assert torch.equal(first, models.initial(folder, MRPC, 42, "pretrained").model.classifier.weight)
     assert not torch.equal(first, models.initial(folder, MRPC, 43, "pretrained").model.classifier.weight)
-    assert not torch.equal(first, models.initial(folder, TASKS["rte"], 42, "pretrained").model.classifier.weight)
+    assert not torch.equal(
+        first, models.initial(folder, TASKS["rte"], 42, "pretrained").model.classifier.weight
+    )

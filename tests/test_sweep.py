@@ -1,0 +1,266 @@
+"""Whole sweeps through the command line: on Ray, in debug mode, killed, resumed, extended and failing.
+
+The model is a tiny BERT with random weights and the data a generated pair task, in folders with spaces.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from moto.server import ThreadedMotoServer
+from transformers import BertForSequenceClassification
+
+from lottery_ray import language
+from lottery_ray.masks import read
+from lottery_ray.pretraining import make_tokenizer
+from lottery_ray.store import Record, Store
+from tests.conftest import bert_config
+
+SWEEP = Path(__file__).parents[1] / "jobs" / "sweep.py"
+NODES = 2 * 2 * (1 + 2 + 6)
+
+
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `a model` and `some data`: MRPC and RTE in name, agreement of two sentences in fact."""
+    folder = tmp_path_factory.mktemp("the inputs")
+    torch.manual_seed(0)
+    BertForSequenceClassification(bert_config(dropout=0.1)).bert.save_pretrained(folder / "a model")
+    make_tokenizer().save_pretrained(folder / "a model")
+    generated = language.Language(seed=1, acceptability_rows=(200, 96))
+    for task in ("mrpc", "rte"):
+        (folder / "some data" / task).mkdir(parents=True)
+        for split in ("train", "validation"):
+            table = language.table(generated, "acceptability", split)
+            table = table.append_column("sentence2", table["sentence"]).rename_columns(
+                {"sentence": "sentence1"}
+            )
+            pq.write_table(table, folder / "some data" / task / f"{split}.parquet")
+    return folder
+
+
+def command(inputs: Path, root: str | Path, *flags: str) -> list[str]:
+    return [
+        *(sys.executable, str(SWEEP), "glue", "--root", str(root)),
+        *("--model", str(inputs / "a model"), "--data", str(inputs / "some data")),
+        *("--tasks", "mrpc", "rte", "--seeds", "1", "2", "--recipe.epochs", "2"),
+        *("--recipe.learning-rate", "3e-3", *flags),
+    ]
+
+
+def run(arguments: list[str], status: int = 0, **environment: str) -> str:
+    """Standard output and error of a command, from another folder than the checkout's."""
+    done = subprocess.run(
+        arguments,
+        capture_output=True,
+        text=True,
+        cwd="/",
+        env=os.environ | environment,
+        check=False,
+        timeout=300,
+    )
+    output = done.stdout + done.stderr
+    assert done.returncode == status, output
+    return output
+
+
+def records(root: Path | str) -> dict[str, Record]:
+    return {record.key: record for record in Store.open(str(root)).records()}
+
+
+def assert_equal(root: Path | str, other: Path | str) -> None:
+    """Every result and every mask, bit by bit."""
+    ours, theirs = records(root), records(other)
+    assert ours.keys() == theirs.keys()
+    for key, record in ours.items():
+        assert record.result == theirs[key].result, record.labels
+        for name in record.artifacts:
+            if name in ("mask.arrow", "states.arrow"):
+                tables = [read(Store.open(str(r)).fetch(records(r)[key], name)) for r in (root, other)]
+                assert tables[0].equals(tables[1])
+
+
+@pytest.fixture(scope="session")
+def finished(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of an undisturbed sweep on Ray."""
+    root = tmp_path_factory.mktemp("finished") / "a root"
+    output = run(command(inputs, root))
+    assert f"[{NODES}/{NODES}]" in output
+    assert "time left" in output or "left" in output
+    assert output.strip().splitlines()[-1].endswith("index.html")
+    return root
+
+
+def test_a_sweep_records_every_node_and_writes_a_report(finished: Path) -> None:
+    found = records(finished)
+    assert len(found) == NODES
+    for record in found.values():
+        assert record.provenance["seconds"] > 0
+        assert record.provenance["packages"]["torch"]
+        if record.labels["stage"] == "ticket":
+            assert 0 < record.result["weights"]["kept"] <= record.result["weights"]["of"]
+    assert (finished / "report" / "index.html").is_file()
+
+
+def test_tickets_have_exactly_the_size_of_their_good_twin(finished: Path) -> None:
+    tickets = [r for r in records(finished).values() if r.labels["stage"] == "ticket"]
+    good = {
+        (r.labels["task"], r.labels["seed"], r.labels["method"]): r.result["sizes"]
+        for r in tickets
+        if r.labels["kind"] == "good"
+    }
+    assert len(tickets) == 24
+    for record in tickets:
+        twin = (record.labels["task"], record.labels["seed"], record.labels["method"])
+        assert record.result["sizes"] == good[twin]
+
+
+def test_a_finished_study_runs_nothing_again(inputs: Path, finished: Path) -> None:
+    before = {key: record.attempt for key, record in records(finished).items()}
+    started = time.monotonic()
+    assert f"{NODES} nodes, 0 to run" in run(command(inputs, finished))
+    assert time.monotonic() - started < 60
+    assert {key: record.attempt for key, record in records(finished).items()} == before
+
+
+def test_debug_mode_gives_equal_results_without_ray_or_wandb(
+    inputs: Path, finished: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\nsys.modules['ray'] = sys.modules['wandb'] = None\n"
+    )
+    run(command(inputs, tmp_path / "root", "--debug"), PYTHONPATH=str(tmp_path))
+    assert_equal(tmp_path / "root", finished)
+
+
+@pytest.mark.parametrize("nodes_before_the_kill", [3, 14])
+def test_a_killed_driver_loses_no_finished_node(
+    inputs: Path, finished: Path, tmp_path: Path, nodes_before_the_kill: int
+) -> None:
+    root = tmp_path / "root"
+    with subprocess.Popen(
+        command(inputs, root), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/"
+    ) as driver:
+        while len(list(root.glob("nodes/*/node.json"))) < nodes_before_the_kill:
+            assert driver.poll() is None
+            time.sleep(0.02)
+        driver.send_signal(signal.SIGKILL)
+    kept = {key: record.attempt for key, record in records(root).items()}
+    assert nodes_before_the_kill <= len(kept) < NODES
+    run(command(inputs, root))
+    after = records(root)
+    assert {key: after[key].attempt for key in kept} == kept
+    assert_equal(root, finished)
+
+
+def test_adding_a_seed_and_a_draw_runs_only_the_new_nodes(
+    inputs: Path, finished: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(finished, root)
+    flags = ("--random-draws", "2", "--seeds", "1", "2", "3", "--tasks", "mrpc")
+    # per seed a fine-tuned model, two searches and eight tickets
+    assert "33 nodes, 15 to run" in run(command(inputs, root, *flags, "--debug"))
+    old = records(finished)
+    new = records(root)
+    assert len(new) == NODES + 15
+    assert all(new[key].attempt == record.attempt for key, record in old.items())
+
+
+def test_a_failed_node_takes_down_only_its_descendants(inputs: Path, finished: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(finished, root)
+    lost = []
+    for record in records(root).values():
+        if record.labels["method"] == "magnitude":
+            (root / "nodes" / record.key / "node.json").unlink()
+        if record.labels["stage"] == "finetune" and (record.labels["task"], record.labels["seed"]) == (
+            "mrpc",
+            1,
+        ):
+            weights = root / "nodes" / record.key / record.attempt / "model.safetensors"
+            weights.write_bytes(weights.read_bytes()[:-1] + b"\x00")
+            lost.append(weights)
+    output = run(command(inputs, root), status=1)
+    assert "1 node failed; 3 that need it did not run." in output
+    assert "search mrpc seed 1 magnitude" in output
+    assert "model.safetensors is corrupt" in output
+    (log,) = (line.split("log: ")[1] for line in output.splitlines() if "log: " in line)
+    assert "Traceback" in Path(log).read_text()
+    assert len(records(root)) == NODES - 4
+
+
+def test_debug_mode_stops_at_the_first_exception(inputs: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    run(command(inputs, root, "--debug", "--kinds", "good", "--methods", "structured"))
+    for record in records(root).values():
+        if record.labels["stage"] == "search":
+            (root / "nodes" / record.key / record.attempt / "mask.arrow").unlink()
+    output = run(command(inputs, root, "--debug", "--kinds", "bad", "--methods", "structured"), status=2)
+    assert "mask.arrow is missing" in output
+
+
+def test_bf16_after_fp32_in_one_process(inputs: Path, tmp_path: Path) -> None:
+    script = (
+        "import sys; from lottery_ray.study import *; from lottery_ray.trial import run;"
+        "from lottery_ray.store import Store; Store.open(sys.argv[1], create=True);\n"
+        "for precision in ('fp32', 'bf16', 'fp32'):\n"
+        "    study = Study(sys.argv[2], sys.argv[3], ('rte',), (len(precision),), recipe=Recipe(1, precision=precision))\n"
+        "    p = plan(study)\n"
+        "    print(run(p.nodes[0], sys.argv[1], p.folders, cpu=True).result['score'])\n"
+    )
+    arguments = [str(tmp_path / "root"), str(inputs / "a model"), str(inputs / "some data")]
+    assert run([sys.executable, "-c", script, *arguments])
+    assert len(records(tmp_path / "root")) == 2
+
+
+def test_more_gpus_than_the_cluster_has_are_refused(inputs: Path, tmp_path: Path) -> None:
+    output = run(command(inputs, tmp_path / "root", "--gpus-per-trial", "64"), status=2)
+    assert "--gpus-per-trial 64: no machine of the cluster has more than" in output
+    assert "Traceback" not in output
+
+
+def test_the_root_may_be_on_object_storage(inputs: Path, finished: Path, tmp_path: Path) -> None:
+    import boto3
+
+    credentials = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        client = boto3.client(
+            "s3",
+            endpoint_url=f"http://{host}:{port}",
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+        client.create_bucket(Bucket="lottery")
+        root = f"s3://lottery/a root?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
+        flags = ("--tasks", "mrpc", "--seeds", "1")
+        run(command(inputs, root.replace(" ", "%20"), *flags), **credentials)
+        with pytest.MonkeyPatch.context() as environment:
+            for name, value in credentials.items():
+                environment.setenv(name, value)
+            found = records(root.replace(" ", "%20"))
+    finally:
+        server.stop()
+    assert len(found) == 9
+    expected = records(finished)
+    assert all(record.result == expected[key].result for key, record in found.items())
+
+
+def test_node_json_is_plain_json_that_says_all(finished: Path) -> None:
+    for path in finished.glob("nodes/*/node.json"):
+        content = json.loads(path.read_text())
+        assert content["format"] == 1
+        assert content["key"] == path.parent.name
+        assert set(content["provenance"]) >= {"seconds", "peak_memory_mib", "commit", "device"}
