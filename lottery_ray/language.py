@@ -13,10 +13,10 @@ import pyarrow as pa
 
 from lottery_ray.streams import seed
 
-CLASSES, TOPICS = 3, 8
-NOUNS = {(c, t): [f"n{c}{t}{i}" for i in range(3)] for c in range(CLASSES) for t in range(TOPICS)}
-VERBS = {c: [f"v{c}{i}" for i in range(8)] for c in range(CLASSES)}
-ADJECTIVES = {t: [f"a{t}{i}" for i in range(4)] for t in range(TOPICS)}
+CLASSES, TOPICS = 3, 6
+NOUNS = {(c, t): [f"n{c}{t}{i}" for i in range(2)] for c in range(CLASSES) for t in range(TOPICS)}
+VERBS = {c: [f"v{c}{i}" for i in range(4)] for c in range(CLASSES)}
+ADJECTIVES = {t: [f"a{t}{i}" for i in range(3)] for t in range(TOPICS)}
 ADVERBS = [f"d{i}" for i in range(6)]
 RELATIVISER = "that"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

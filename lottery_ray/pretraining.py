@@ -44,10 +44,11 @@ def pretrain(node: Pretrain, folder: Path, accelerator: Accelerator) -> dict[str
     schedule = get_linear_schedule_with_warmup(optimizer, node.warmup_steps, node.steps)
     model, optimizer, schedule = accelerator.prepare(model, optimizer, schedule)
     model.train()
+    share = np.where(VERB_CLASS >= 0, node.masked_verbs, node.masked_others)
+    share[:FIRST_WORD] = 0
     for step in range(node.steps):
         rng = generator("pretrain", node.seed, "batch", step)
         batch = pack(pairs, rng.choice(trained, node.batch_size, replace=False))
-        share = _masked_share(node.verbs_first if step < node.agreement_steps else node.then)
         chance = share[batch.input_ids[0].numpy()]
         masked = torch.from_numpy(np.flatnonzero(rng.random(chance.size) < chance))
         loss = _masked_loss(model, batch, masked, accelerator)
@@ -64,13 +65,6 @@ def pretrain(node: Pretrain, folder: Path, accelerator: Accelerator) -> dict[str
             f" {AGREEMENT_FLOOR} wanted."
         )
     return {"loss": float(loss.detach()), "verb_agreement": agreement}
-
-
-def _masked_share(shares: tuple[float, float]) -> np.ndarray:
-    """(vocabulary,): how often each word is masked. shares: of verbs, of other words."""
-    share = np.where(VERB_CLASS >= 0, *shares)
-    share[:FIRST_WORD] = 0
-    return share
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:

@@ -17,9 +17,10 @@ from lottery_ray.store import Store
 from lottery_ray.study import Plan, Site, remaining_path
 
 # By default Tune asks a searcher for one pending trial at a time, which with warm processes runs a whole
-# sweep on one of them; and it writes five files per trial that nobody reads.
+# sweep on one of them; it writes five files per trial that nobody reads; and it has a display of its own.
 os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "8")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
 
 class GraphSearcher(Searcher):  # type: ignore[misc]
