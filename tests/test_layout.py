@@ -127,7 +127,8 @@ from lottery_ray.store import Store
 from lottery_ray.study import Site, Study, plan
 root = {str(tmp_path / "root")!r}
 store = Store.open(root, create=True)
-study = Study({str(model)!r}, {str(data)!r}, ("mrpc",), (1,), ("magnitude",), ("bad",), recipe=Recipe(epochs=1))
+once = Recipe(epochs=1)
+study = Study({str(model)!r}, {str(data)!r}, ("mrpc",), (1,), ("magnitude",), ("bad",), recipe=once)
 planned = plan(study)
 debug.run_plan(planned, Site(root, gpus_per_trial=0), Progress(planned.nodes, set(), Console()))
 assert sorted(record.labels["stage"] for record in store.records()) == ["finetune", "search", "ticket"]

@@ -48,16 +48,14 @@ MASK = masks.structured_mask(
 )
 
 
+def fields(part: Part) -> tuple[object, ...]:
+    """All of a part, the types of its arrays and their bits included."""
+    arrays = [None if array is None else (array.dtype, array.tobytes()) for array in (part.kept, part.score)]
+    return part.component, part.layer, part.name, part.shape, *arrays
+
+
 def same(a: Mask, b: Mask) -> bool:
-    """Equal in every field, the types of arrays included."""
-    return len(a) == len(b) and all(
-        (p.component, p.layer, p.name, p.shape) == (q.component, q.layer, q.name, q.shape)
-        and p.kept.dtype == q.kept.dtype
-        and np.array_equal(p.kept, q.kept)
-        and (p.score is None) == (q.score is None)
-        and (p.score is None or (p.score.dtype == q.score.dtype and p.score.tobytes() == q.score.tobytes()))
-        for p, q in zip(a, b, strict=True)
-    )
+    return list(map(fields, a)) == list(map(fields, b))
 
 
 @SETTINGS

@@ -173,10 +173,10 @@ def test_ties_in_importance_go_by_position() -> None:
 def removals(total: int, step: float) -> list[int]:
     """Sizes by repeated torch pruning of a module with `total` weights."""
     module = torch.nn.Linear(total, 1, bias=False)
-    sizes = []
+    sizes: list[int] = []
     while True:
         prune.global_unstructured([(module, "weight")], prune.L1Unstructured, amount=step)
-        left = int(module.weight_mask.sum())  # type: ignore[operator, union-attr]
+        left = int(module.weight_mask.sum())  # type: ignore[operator]
         if sizes and left == sizes[-1]:
             return sizes
         sizes.append(left)

@@ -73,8 +73,8 @@ def test_correlations_are_scipys() -> None:
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 26, 300) / 5  # many ties, as in STS-B
     logits = (labels + rng.normal(0, 1, 300))[:, None].astype(np.float32)
-    pearson = stats.pearsonr(labels, logits[:, 0].astype(np.float64)).statistic
-    spearman = stats.spearmanr(labels, logits[:, 0]).statistic
+    pearson = float(stats.pearsonr(labels, logits[:, 0].astype(np.float64)).statistic)
+    spearman = float(stats.spearmanr(labels, logits[:, 0]).statistic)
     assert score("pearson", labels, logits) == pytest.approx(pearson)
     assert pruning_score("pearson", labels, logits) == pytest.approx((pearson + spearman) / 2)
     assert abs(pearson - spearman) > 0.001, "or the two could not be told apart"
