@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from lottery_ray.errors import InputError
+from lottery_ray.inputs import check_hub_model
 from lottery_ray.nodes import HubModel, key, title
 from lottery_ray.progress import Progress
 from lottery_ray.store import Store
-from lottery_ray.study import PRESETS, Plan, Site, Study, check_hub_model, count_by_stage, plan
+from lottery_ray.study import PRESETS, Plan, Site, Study, count_by_stage, plan
 
 
 @dataclass(frozen=True)

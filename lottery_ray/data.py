@@ -13,9 +13,9 @@ import torch
 
 from lottery_ray import language
 from lottery_ray.errors import InputError
+from lottery_ray.inputs import data_files, data_sha256
 from lottery_ray.nodes import Data, FolderData, HubData
 from lottery_ray.streams import generator
-from lottery_ray.study import data_files, data_sha256
 from lottery_ray.tasks import Task
 
 Split = Literal["train", "validation"]

@@ -158,10 +158,17 @@ def read(path: Path) -> pa.Table:
     """
     try:
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        # a wrong length or offset, believed, takes the process down
+        table.validate(full=True)
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{path} is not a whole Arrow file ({error}).") from None
     if missing := set(SCHEMA.names) - set(table.column_names):
         raise InputError(f"{path} is no mask table: it has no column {', '.join(sorted(missing))}.")
+    kept = table.schema.field("kept").type
+    if not (pa.types.is_large_list(kept) or pa.types.is_list(kept)) or kept.value_type != pa.bool_():
+        raise InputError(f"{path} is no mask table: its column kept is {kept}, not a list of bool.")
+    if int((table.schema.metadata or {}).get(b"format", FORMAT)) > FORMAT:
+        raise InputError(f"{path} was written by a newer lottery_ray. Update lottery_ray.")
     return table
 
 

@@ -213,7 +213,8 @@ def _canonical(value: Any) -> Any:
 def identity(value: Any) -> dict[str, Any]:
     """What is hashed: every field with its default, the class and its VERSION, the parents' keys."""
     content = {
-        f.name: _canonical(getattr(value, f.name))
+        # 1 and 1.0 are equal, so nodes with them are; their keys must be too
+        f.name: float(getattr(value, f.name)) if f.type is float else _canonical(getattr(value, f.name))
         for f in fields(value)
         if "before" not in f.metadata or getattr(value, f.name) != f.metadata["before"]
     }

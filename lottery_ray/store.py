@@ -30,6 +30,7 @@ from lottery_ray.nodes import Node, identity, key, labels, parents, title
 
 FORMAT = 1
 FORMAT_FILE = "lottery.json"
+SCHEMES = ("file", "s3", "gs")
 
 
 def sha256(path: Path) -> str:
@@ -87,26 +88,32 @@ class Store:
 
     @classmethod
     def exists(cls, root: str) -> bool:
-        """Whether there is anything at this root."""
-        return cls._at(root)._exists("")
+        """Whether there is anything at this root. Raises InputError if it cannot be read."""
+        try:
+            return cls._at(root)._exists("")
+        except OSError as error:
+            raise InputError(f"The root {root} cannot be read: {error}") from None
 
     @classmethod
     def _at(cls, root: str) -> "Store":
+        if "://" not in root:
+            return cls(root, fs.LocalFileSystem(), str(Path(root).expanduser().resolve()))
+        scheme, _, place = root.partition("://")
+        known = "A root is a folder, or a file://, s3:// or gs:// URI."
+        if scheme not in SCHEMES or not place.strip("/"):
+            raise InputError(f"--root {root}: no such place. {known}")
         try:
-            if "://" in root:
-                filesystem, path = fs.FileSystem.from_uri(root)
-            else:
-                filesystem, path = fs.LocalFileSystem(), str(Path(root).expanduser().resolve())
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            raise InputError(
-                f"--root {root}: {error}. A root is a folder, or a file://, s3:// or gs:// URI."
-            ) from None
+            filesystem, path = fs.FileSystem.from_uri(root)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(f"--root {root}: {error}. {known}") from None
         return cls(root, filesystem, path)
 
     def _check_format(self, create: bool) -> None:
         try:
             if self._exists(FORMAT_FILE):
                 found = json.loads(self._read(FORMAT_FILE))["format"]
+                if not isinstance(found, int):
+                    raise TypeError
             else:
                 found = 0
                 if create:
@@ -165,6 +172,8 @@ class Store:
             return None
         try:
             content = json.loads(self._read(name))
+            if content["key"] != node_key:
+                raise ValueError(f"it is of {content['key']}")
             checksum = content.pop("checksum")
             if digest(content) != checksum:
                 raise ValueError("its checksum does not match")

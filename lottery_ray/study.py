@@ -1,28 +1,15 @@
 """What a user asks for, and the nodes that answer it. All bad input is refused here, before a trial."""
 
-import json
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
-from lottery_ray.adapters import ADAPTERS
+from lottery_ray import inputs
 from lottery_ray.errors import InputError
-from lottery_ray.language import Language
 from lottery_ray.nodes import (
     KINDS,
     METHODS,
-    Data,
     Finetune,
-    FolderData,
-    FolderModel,
-    HubData,
-    HubModel,
     Kind,
-    Model,
     Node,
     Pretrain,
     Recipe,
@@ -33,13 +20,9 @@ from lottery_ray.nodes import (
     stage,
     with_ancestors,
 )
-from lottery_ray.store import digest, sha256
-from lottery_ray.tasks import EMBEDDED, GLUE, TASKS, Task
+from lottery_ray.tasks import EMBEDDED, GLUE, TASKS
 
-BERT_BASE = HubModel("google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594")
-GLUE_DATA = HubData("nyu-mll/glue", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c")
 PAPER_SEEDS = (1337, 42, 86, 71, 166)
-EMBEDDED_NAME = "embedded"
 STAGES = ("pretrain", "finetune", "search", "ticket")
 
 
@@ -47,9 +30,9 @@ STAGES = ("pretrain", "finetune", "search", "ticket")
 class Study:
     """What to find out."""
 
-    model: str = f"{BERT_BASE.name}@{BERT_BASE.commit}"
+    model: str = f"{inputs.BERT_BASE.name}@{inputs.BERT_BASE.commit}"
     """A BERT checkpoint: a hub name (optionally name@commit), a local folder, or "embedded"."""
-    data: str = "hub"
+    data: str = inputs.HUB
     """"hub" (nyu-mll/glue at a pinned commit), a folder of <task>/{train,validation}.parquet, or
     "embedded"."""
     tasks: tuple[str, ...] = tuple(GLUE)
@@ -99,8 +82,8 @@ PRESETS = {
     "demo": Preset(
         "The embedded study: a small BERT, pre-trained here on a generated language. Needs nothing.",
         Study(
-            model=EMBEDDED_NAME,
-            data=EMBEDDED_NAME,
+            model=inputs.EMBEDDED,
+            data=inputs.EMBEDDED,
             tasks=tuple(EMBEDDED),
             seeds=(1, 2, 3),
             random_start=True,
@@ -138,10 +121,10 @@ def plan(study: Study) -> Plan:
     """
     _check_choices(study)
     folders: dict[str, str] = {}
-    model = _model(study, folders)
+    model = inputs.model(study.model, study.recipe.threads, folders)
     leaves: list[Node] = []
     for name in study.tasks:
-        data = _data(study, TASKS[name], folders)
+        data = inputs.data(study.data, TASKS[name], folders)
         for seed in study.seeds:
             full = Finetune(name, seed, model, data, study.recipe, study.train_limit)
             leaves += _branch(study, full)
@@ -169,7 +152,7 @@ def _kind(name: str) -> Kind:
 
 
 def _check_choices(study: Study) -> None:
-    tasks = EMBEDDED if study.data == EMBEDDED_NAME else GLUE
+    tasks = EMBEDDED if study.data == inputs.EMBEDDED else GLUE
     for flag, chosen, known in (
         ("--tasks", study.tasks, tasks),
         ("--methods", study.methods, METHODS),
@@ -191,7 +174,7 @@ def _check_choices(study: Study) -> None:
     ):
         if value is not None and value < 1:
             raise InputError(f"{flag} {value}: must be at least 1.")
-    if (study.model == EMBEDDED_NAME) != (study.data == EMBEDDED_NAME):
+    if (study.model == inputs.EMBEDDED) != (study.data == inputs.EMBEDDED):
         raise InputError("The embedded model knows only the embedded data: give both, or neither.")
 
 
@@ -201,150 +184,6 @@ def _check_once(flag: str, values: tuple[object, ...]) -> None:
     for value, count in Counter(values).items():
         if count > 1:
             raise InputError(f"{flag}: {value} is given {count} times; name each once.")
-
-
-def _model(study: Study, folders: dict[str, str]) -> Model:
-    if study.model == EMBEDDED_NAME:
-        return Pretrain(threads=study.recipe.threads)
-    folder = Path(study.model).expanduser()
-    if folder.is_dir():
-        _check_architecture(study.model, folder / "config.json")
-        found = FolderModel(model_sha256(folder))
-        folders[found.sha256] = str(folder.resolve())
-        return found
-    name, _, commit = study.model.partition("@")
-    if study.model.startswith((".", "/", "~")) or name.count("/") > 1:
-        raise InputError(f"--model {study.model}: no such folder.")
-    return HubModel(name, commit or _hub_commit(name))
-
-
-def _hub_commit(name: str) -> str:
-    """The newest commit of a hub model. A preset's commit is pinned, so that a plan needs no network."""
-    import httpx
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
-    try:
-        return str(HfApi().model_info(name).sha)
-    except (HfHubHTTPError, HFValidationError) as error:
-        raise InputError(f"--model {name}: no such folder, nor such a model on the hub ({error}).") from None
-    except (httpx.HTTPError, OSError) as error:
-        raise InputError(
-            f"--model {name}: no such folder, and the hub cannot be reached to look for it ({error})."
-        ) from None
-
-
-def _check_architecture(name: str, config: Path) -> None:
-    try:
-        content = json.loads(config.read_text())
-        family = content["model_type"]
-    except FileNotFoundError:
-        raise InputError(f"--model {name}: {config} does not exist; it is no model folder.") from None
-    except (ValueError, KeyError, TypeError):
-        raise InputError(f"--model {name}: {config} is corrupt, or names no model_type.") from None
-    if family not in ADAPTERS:
-        raise InputError(
-            f"--model {name}: no adapter for the architecture {family!r}; these work: {', '.join(ADAPTERS)}."
-        )
-
-
-def check_hub_model(model: HubModel) -> None:
-    """Fetch the config of a hub model and refuse an architecture without an adapter. Needs the hub, or
-    its cache."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        config = hf_hub_download(model.name, "config.json", revision=model.commit)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"--model {model.name}@{model.commit} cannot be had from the hub ({reason}). Name a model that"
-            " exists, go online once, or name a local folder."
-        ) from None
-    _check_architecture(model.name, Path(config))
-
-
-MODEL_FILES = (
-    "config.json",
-    "*.safetensors",
-    "tokenizer*",
-    "vocab*",
-    "special_tokens_map.json",
-    "merges.txt",
-)
-
-
-def model_sha256(folder: Path) -> str:
-    """The identity of a checkpoint in a folder: of its config, weights and tokenizer files."""
-    if not list(folder.glob("*.safetensors")):
-        raise InputError(
-            f"--model {folder}: it has no .safetensors weights (pickled ones are not read; save the model"
-            " again with save_pretrained)."
-        )
-    files = sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)})
-    return digest({path.name: sha256(path) for path in files})
-
-
-def data_files(folder: Path, task: Task) -> dict[str, Path]:
-    """{split: file} of one task of a local folder."""
-    return {
-        "train": folder / task.name / "train.parquet",
-        "validation": folder / task.name / f"{task.validation}.parquet",
-    }
-
-
-def data_sha256(folder: Path, task: Task) -> str:
-    """The identity of one task of a local folder."""
-    return digest({split: sha256(path) for split, path in data_files(folder, task).items()})
-
-
-def _data(study: Study, task: Task, folders: dict[str, str]) -> Data:
-    if study.data == EMBEDDED_NAME:
-        return Language()
-    if study.data == "hub":
-        return GLUE_DATA
-    folder = Path(study.data).expanduser()
-    if not folder.is_dir():
-        raise InputError(f'--data {study.data}: no such folder; name one, or "hub".')
-    for path in data_files(folder, task).values():
-        _check_table(path, task)
-    found = FolderData(data_sha256(folder, task))
-    folders[found.sha256] = str(folder.resolve())
-    return found
-
-
-def _check_table(path: Path, task: Task) -> None:
-    columns = [*task.text, "label"]
-    where = f"--data: {path}"
-    if not path.is_file():
-        raise InputError(f"{where} does not exist; {task.title} needs it, with columns {', '.join(columns)}.")
-    try:
-        names = pq.read_schema(path).names
-        if missing := [name for name in columns if name not in names]:
-            raise InputError(f"{where} has no column {', '.join(missing)}; it has {', '.join(names)}.")
-        table = pq.read_table(path, columns=columns)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{where} is not a whole Parquet file ({error}).") from None
-    if not table.num_rows:
-        raise InputError(f"{where} is empty.")
-    for name in task.text:
-        kind = table.schema.field(name).type
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)) or table[name].null_count:
-            raise InputError(f"{where}: column {name} must be text without nulls; it is {kind}.")
-    _check_labels(where, task, table["label"])
-
-
-def _check_labels(where: str, task: Task, label: pa.ChunkedArray) -> None:
-    low, high = task.label_range
-    kind = "numbers" if task.is_regression else "whole numbers"
-    whole = pa.types.is_integer(label.type)
-    if label.null_count or not (whole or (task.is_regression and pa.types.is_floating(label.type))):
-        raise InputError(f"{where}: labels must be {kind} without nulls; they are {label.type}.")
-    bounds = pc.min_max(label).as_py()
-    for value in (bounds["min"], bounds["max"]):
-        if not low <= value <= high:
-            raise InputError(f"{where}: label {value} is outside {low} to {high}, the range of {task.title}.")
 
 
 def cost(node: Node) -> float:

@@ -27,6 +27,7 @@ from transformers import AutoTokenizer
 from lottery_ray import data, masks, models, search, tickets
 from lottery_ray.errors import InputError
 from lottery_ray.importance import predict, predict_with_importance
+from lottery_ray.inputs import MODEL_FILES, model_sha256
 from lottery_ray.masks import Mask
 from lottery_ray.nodes import (
     Finetune,
@@ -44,7 +45,6 @@ from lottery_ray.nodes import (
 from lottery_ray.pretraining import pretrain
 from lottery_ray.store import Attempt, Record, Store
 from lottery_ray.streams import generator
-from lottery_ray.study import MODEL_FILES, model_sha256
 from lottery_ray.tasks import TASKS, pruning_score, score
 from lottery_ray.training import train
 

