@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import accuracy_score, matthews_corrcoef
 
-from lottery_ray.study import data_files
+from lottery_ray.inputs import data_files
 from lottery_ray.tasks import EMBEDDED, GLUE, TASKS, Metric, pruning_score, score
 
 DATA = Path(__file__).parents[2] / "shared" / "glue"
@@ -37,6 +37,7 @@ def test_the_nine_tasks_are_those_of_nyu_mll_glue() -> None:
         assert task.is_regression or task.label_range == (0, task.labels - 1)
     assert {name for name, task in TASKS.items() if task.validation != "validation"} == {"mnli"}
     assert GLUE["mnli"].validation == "validation_matched"
+    assert GLUE["stsb"].label_range == (0, 5)
     assert not set(GLUE) & set(EMBEDDED)
 
 
