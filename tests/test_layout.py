@@ -12,7 +12,7 @@ from tests.folders import data_folder, model_folder
 
 ROOT = Path(__file__).parents[1]
 TORCH_FREE = [
-    "streams errors tasks adapters language masks nodes tickets store study progress",
+    "streams errors tasks adapters language masks nodes tickets store inputs study progress",
 ]
 TORCH = ["data models importance search training pretraining trial debug"]
 RAY = ["sweep"]

@@ -27,7 +27,8 @@ from lottery_ray.nodes import (
     key,
 )
 from lottery_ray.store import Store
-from lottery_ray.study import BERT_BASE, Study, plan
+from lottery_ray.inputs import BERT_BASE
+from lottery_ray.study import Study, plan
 from lottery_ray.tasks import TASKS
 from tests.folders import data_folder, model_folder, rows
 
