@@ -160,7 +160,7 @@ def read(path: Path) -> pa.Table:
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         # a wrong length or offset, believed, takes the process down
         table.validate(full=True)
-    except (ValueError, OSError) as error:
+    except (pa.ArrowException, ValueError, OSError) as error:
         raise InputError(f"{path} is not a whole Arrow file ({error}).") from None
     if missing := set(SCHEMA.names) - set(table.column_names):
         raise InputError(f"{path} is no mask table: it has no column {', '.join(sorted(missing))}.")
