@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 from transformers import BertForSequenceClassification
 
 from lottery_ray import language
-from lottery_ray.pretraining import make_tokenizer
 from lottery_ray.inputs import data_files
+from lottery_ray.pretraining import make_tokenizer
 from lottery_ray.tasks import TASKS, Task
 from tests.conftest import bert_config
 

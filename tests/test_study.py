@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lottery_ray.errors import InputError
+from lottery_ray.inputs import BERT_BASE
 from lottery_ray.nodes import (
     KINDS,
     Finetune,
@@ -27,7 +28,6 @@ from lottery_ray.nodes import (
     key,
 )
 from lottery_ray.store import Store
-from lottery_ray.inputs import BERT_BASE
 from lottery_ray.study import Study, plan
 from lottery_ray.tasks import TASKS
 from tests.folders import data_folder, model_folder, rows
