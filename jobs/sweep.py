@@ -15,7 +15,7 @@ from rich.table import Table
 
 from lottery_ray.errors import InputError
 from lottery_ray.inputs import check_hub_model
-from lottery_ray.nodes import HubModel, key, title
+from lottery_ray.nodes import Finetune, HubModel, key, title
 from lottery_ray.progress import Progress
 from lottery_ray.store import Store
 from lottery_ray.study import PRESETS, Plan, Site, Study, count_by_stage, plan
@@ -40,12 +40,12 @@ def main() -> int:
         description=__doc__,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
-    console = Console(soft_wrap=False)
+    console = Console(soft_wrap=True, highlight=False)
     try:
         return run(sweep, console)
     except InputError as error:
-        Console(stderr=True).print(
-            f"error: {error}", style="red", highlight=False, soft_wrap=True, markup=False
+        Console(stderr=True, soft_wrap=True).print(
+            f"error: {error}", style="red", highlight=False, markup=False
         )
         return 2
 
@@ -66,7 +66,7 @@ def run(sweep: Sweep, console: Console) -> int:
     if missing:
         with progress:
             run_missing(sweep, planned, progress)
-    report(sweep.site.root, console)
+    report(planned, sweep.site.root)
     return show_failures(progress, console)
 
 
@@ -99,26 +99,28 @@ def show_plan(planned: Plan, done: set[str], console: Console) -> None:
     console.print(table)
     for node in planned.nodes:
         state = "done  " if key(node) in done else "to run"
-        console.print(f"{state}  {key(node)}  {title(node)}", highlight=False)
+        console.print(f"{state}  {key(node)}  {title(node)}")
     console.print("Nothing was run. Leave out --dry-run to run it.")
 
 
-def report(root: str, console: Console) -> None:
-    if records(root, create=False):
+def report(planned: Plan, root: str) -> None:
+    """Once there is a fine-tuned model to report on."""
+    done = records(root, create=False)
+    if any(isinstance(node, Finetune) and key(node) in done for node in planned.nodes):
         from analysis.report import write
 
-        write(root, console)
+        write(root)
 
 
 def show_failures(progress: Progress, console: Console) -> int:
     if not progress.failures:
         return 0
-    console.print(
-        f"\n{len(progress.failures)} nodes failed; {len(progress.dropped)} that need them did not run."
-    )
+    count = len(progress.failures)
+    nodes, them = ("node", "it") if count == 1 else ("nodes", "them")
+    console.print(f"\n{count} {nodes} failed; {len(progress.dropped)} that need {them} did not run.")
     for failure in progress.failures:
-        console.print(f"  {title(failure.node)}: {failure.cause}", highlight=False, markup=False)
-        console.print(f"    log: {failure.log}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"  {title(failure.node)}: {failure.cause}", markup=False)
+        console.print(f"    log: {failure.log}", markup=False)
     console.print("Run the same command again to try them again; everything else is kept.")
     return 1
 

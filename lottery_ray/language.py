@@ -7,6 +7,7 @@ every noun and adjective has a topic. Nothing comes from outside: the words are 
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +33,8 @@ VOCABULARY = [
 
 @dataclass(frozen=True)
 class Language:
-    """What decides the corpus and the tasks.
+    """What decides the corpus and the tasks, beside the words above: a change to those, or to how
+    sentences are drawn, raises VERSION.
 
     seed: of the language's random streams.
     corpus_pairs: sentence pairs to pre-train on.
@@ -42,6 +44,8 @@ class Language:
     label_flips: share of Acceptability labels that are wrong (without it the task has no headroom).
     label_noise: of Similarity, in standard deviations of its target.
     """
+
+    VERSION: ClassVar[int] = 1
 
     seed: int = 0
     corpus_pairs: int = 20_000

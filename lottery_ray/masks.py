@@ -160,14 +160,15 @@ def read(path: Path) -> pa.Table:
         table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         # a wrong length or offset, believed, takes the process down
         table.validate(full=True)
+        version = int((table.schema.metadata or {}).get(b"format", FORMAT))
+        types = {field.name: field.type for field in table.schema}
     except (pa.ArrowException, ValueError, OSError) as error:
         raise InputError(f"{path} is not a whole Arrow file ({error}).") from None
-    if missing := set(SCHEMA.names) - set(table.column_names):
+    if missing := set(SCHEMA.names) - set(types):
         raise InputError(f"{path} is no mask table: it has no column {', '.join(sorted(missing))}.")
-    kept = table.schema.field("kept").type
-    if not (pa.types.is_large_list(kept) or pa.types.is_list(kept)) or kept.value_type != pa.bool_():
-        raise InputError(f"{path} is no mask table: its column kept is {kept}, not a list of bool.")
-    if int((table.schema.metadata or {}).get(b"format", FORMAT)) > FORMAT:
+    if types["kept"] not in (pa.large_list(pa.bool_()), pa.list_(pa.bool_())):
+        raise InputError(f"{path} is no mask table: its column kept is {types['kept']}, not a list of bool.")
+    if version > FORMAT:
         raise InputError(f"{path} was written by a newer lottery_ray. Update lottery_ray.")
     return table
 

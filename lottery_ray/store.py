@@ -16,6 +16,7 @@ import json
 import os
 import shutil
 import tempfile
+import traceback
 import uuid
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -125,7 +126,7 @@ class Store:
             ) from None
         except (json.JSONDecodeError, KeyError, TypeError):
             raise InputError(
-                f'{self.uri}/{FORMAT_FILE} is corrupt; it should hold {{"format": 1}}.'
+                f'{self.named(FORMAT_FILE)} is corrupt; it should hold {{"format": 1}}.'
             ) from None
         if found > FORMAT:
             raise InputError(
@@ -139,6 +140,10 @@ class Store:
     def absolute(self) -> str:
         """The root in words that mean the same in any working directory."""
         return self.uri if "://" in self.uri else self.path
+
+    def named(self, name: str) -> str:
+        """A file of the root, as a person would name it: without the options of a URI."""
+        return f"{self.absolute.partition('?')[0]}/{name}"
 
     @property
     def local(self) -> bool:
@@ -182,7 +187,7 @@ class Store:
             return Record(**content)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(
-                f"The record {self.uri}/{name} is corrupt ({error}). Delete that file, and the node runs"
+                f"The record {self.named(name)} is corrupt ({error}). Delete that file, and the node runs"
                 " again."
             ) from None
 
@@ -207,10 +212,10 @@ class Store:
             if self._exists(artifact):
                 path.write_bytes(self._read(artifact))
         if not path.is_file():
-            raise InputError(f"{self.uri}/{artifact} is missing, though its node is recorded as done.")
+            raise InputError(f"{self.named(artifact)} is missing, though its node is recorded as done.")
         if sha256(path) != record.artifacts[name]:
             raise InputError(
-                f"{self.uri}/{artifact} is corrupt: its sha256 is not the recorded one. Delete"
+                f"{self.named(artifact)} is corrupt: its sha256 is not the recorded one. Delete"
                 f" nodes/{record.key}/node.json, and the node runs again."
             )
         return path
@@ -256,7 +261,7 @@ class Store:
             return None
         latest = max(logs, key=lambda info: info.mtime_ns or 0)
         relative = latest.path[len(self.path) + 1 :]
-        return self._read(relative).decode().strip().splitlines()[-1], f"{self.uri}/{relative}"
+        return self._read(relative).decode().partition("\n")[0], self.named(relative)
 
 
 @dataclass(frozen=True)
@@ -320,7 +325,11 @@ class Attempt:
         if not self.store._exists(record):
             self.store._write(record, text)
 
-    def fail(self, log: str) -> None:
-        """Keep the traceback of a failed run where `Store.failure` finds it."""
+    def fail(self, error: Exception) -> None:
+        """Keep a failed run's cause, in one line, and its traceback where `Store.failure` finds them."""
+        cause = " ".join(traceback.format_exception_only(error)).split()
+        log = "\n".join([" ".join(cause), "", *traceback.format_exception(error)])
         self.store._make_folder(self._place)
         self.store._write(f"{self._place}/error.txt", log.encode())
+        if not self.store.local:
+            shutil.rmtree(self.folder)

@@ -152,6 +152,8 @@ def _kind(name: str) -> Kind:
 
 
 def _check_choices(study: Study) -> None:
+    if (study.model == inputs.EMBEDDED) != (study.data == inputs.EMBEDDED):
+        raise InputError("The embedded model knows only the embedded data: give both, or neither.")
     tasks = EMBEDDED if study.data == inputs.EMBEDDED else GLUE
     for flag, chosen, known in (
         ("--tasks", study.tasks, tasks),
@@ -174,8 +176,6 @@ def _check_choices(study: Study) -> None:
     ):
         if value is not None and value < 1:
             raise InputError(f"{flag} {value}: must be at least 1.")
-    if (study.model == inputs.EMBEDDED) != (study.data == inputs.EMBEDDED):
-        raise InputError("The embedded model knows only the embedded data: give both, or neither.")
 
 
 def _check_once(flag: str, values: tuple[object, ...]) -> None:

@@ -1,5 +1,6 @@
 """A sweep: one Ray Tune trial per node, each released when its parents are done."""
 
+import logging
 import os
 import shutil
 import tempfile
@@ -144,6 +145,8 @@ def _trial(
 def _connect(site: Site) -> None:
     address = site.address or os.environ.get("RAY_ADDRESS", "local")
     local = {"include_dashboard": False} if address == "local" else {}
+    # failures are told by the progress display and at the end
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
 
 

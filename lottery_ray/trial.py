@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import tempfile
 import time
-import traceback
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -120,8 +119,8 @@ def run(node: Node, root: str, folders: dict[str, str], *, cpu: bool) -> Record:
         result = execute(node, Work(attempt, inputs, folders, scratch, accelerator))
         provenance = _provenance(started, accelerator)
         return attempt.publish(result, provenance, inputs)
-    except Exception:
-        attempt.fail(traceback.format_exc())
+    except Exception as error:
+        attempt.fail(error)
         raise
     finally:
         shutil.rmtree(scratch)
@@ -132,8 +131,8 @@ def run(node: Node, root: str, folders: dict[str, str], *, cpu: bool) -> Record:
 def _glibc() -> Any:
     """The C library with its allocator set for training on a CPU; None where it is another.
 
-    Large blocks are reused instead of returned to the kernel, which would clear their pages again: a
-    fifth of a training step, for the gradient of the embeddings alone. One arena for all threads, since
+    Large blocks, such as the gradient of the embeddings, are reused instead of returned to the kernel,
+    which would clear their pages again at every step. One arena for all threads, since
     Tune runs each trial in a thread of its own, and each would keep its memory.
     """
     if platform.libc_ver()[0] != "glibc":

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from lottery_ray import models
+from lottery_ray import masks, models
 from lottery_ray.data import Encoded, pack
 from lottery_ray.importance import example_losses, normalised, predict, predict_with_importance
 from lottery_ray.models import Gates, Network
@@ -30,13 +30,13 @@ def test_importance_equals_a_loop_over_single_examples(tiny_bert: Make, encoded:
             torch.tensor(MLPS[None], dtype=torch.float64, requires_grad=True),
         )
         example_losses(network(batch, gates), batch.labels, TASKS[task]).sum().backward()
-        head_scores += gates.heads.grad[0].abs().numpy() / len(encoded)  # type: ignore[union-attr]
-        mlp_scores += gates.mlps.grad[0].abs().numpy() / len(encoded)  # type: ignore[union-attr]
+        head_scores += gates.heads.grad[0].abs().numpy() / len(encoded)
+        mlp_scores += gates.mlps.grad[0].abs().numpy() / len(encoded)
     # the loss is taken in fp32 whatever the network's precision
     assert np.allclose(importance.heads, normalised(head_scores), rtol=1e-5)
     assert np.allclose(importance.mlps, mlp_scores, rtol=1e-5)
     assert (importance.heads[~HEADS] > 0).all(), "masked heads have a derivative too"
-    models.prune(network, models.masks.structured_mask(HEADS, MLPS), "gated")
+    models.prune(network, masks.structured_mask(HEADS, MLPS), "gated")
     assert np.allclose(logits, predict(network, encoded, accelerator), atol=1e-6)
 
 
@@ -60,14 +60,14 @@ def test_derivatives_equal_finite_differences(tiny_bert: Make, encoded: Encoded)
         down[:, layer, head] -= step
         with torch.no_grad():
             slope = (losses(Gates(up, gates.mlps)) - losses(Gates(down, gates.mlps))) / (2 * step)
-        assert torch.allclose(slope, gates.heads.grad[:, layer, head], atol=1e-7)  # type: ignore[index]
+        assert torch.allclose(slope, gates.heads.grad[:, layer, head], atol=1e-7)
     for layer in range(3):
         up, down = torch.ones(7, 3, dtype=torch.float64), torch.ones(7, 3, dtype=torch.float64)
         up[:, layer] += step
         down[:, layer] -= step
         with torch.no_grad():
             slope = (losses(Gates(gates.heads, up)) - losses(Gates(gates.heads, down))) / (2 * step)
-        assert torch.allclose(slope, gates.mlps.grad[:, layer], atol=1e-7)  # type: ignore[index]
+        assert torch.allclose(slope, gates.mlps.grad[:, layer], atol=1e-7)
 
 
 def test_layers_are_normalised_over_all_heads() -> None:

@@ -175,7 +175,7 @@ def test_the_classifier_depends_on_task_and_seed_alone(
     tiny_bert: Make, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("a folder")
-    tiny_bert().model.bert.save_pretrained(folder)  # type: ignore[union-attr, operator]
+    tiny_bert().model.bert.save_pretrained(folder)
     torch.manual_seed(1)
     first = models.initial(folder, MRPC, 42, "pretrained").model.classifier.weight
     torch.manual_seed(2)

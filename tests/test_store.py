@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-import boto3  # type: ignore[import-untyped]
+import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -127,10 +127,10 @@ def test_a_crash_before_the_record_leaves_no_record(root: str) -> None:
 def test_a_failure_says_its_cause_and_where_its_log_is(root: str) -> None:
     store = Store.open(root, create=True)
     assert store.failure(FULL) is None
-    store.begin(FULL).fail("Traceback (most recent call last):\n  File ...\nValueError: no more disk\n")
+    store.begin(FULL).fail(ValueError("no more disk:\n0 bytes left"))
     assert store.failure(Pretrain()) is None
     cause, log = store.failure(FULL) or ("", "")
-    assert cause == "ValueError: no more disk"
+    assert cause == "ValueError: no more disk: 0 bytes left"
     assert f"nodes/{key(FULL)}/" in log
     assert log.endswith("error.txt")
     assert store.read(key(FULL)) is None

@@ -56,14 +56,14 @@ def command(inputs: Path, root: str | Path, *flags: str) -> list[str]:
     ]
 
 
-def run(arguments: list[str], status: int = 0, **environment: str) -> str:
+def run(arguments: list[str], status: int = 0, environment: dict[str, str] | None = None) -> str:
     """Standard output and error of a command, from another folder than the checkout's."""
     done = subprocess.run(
         arguments,
         capture_output=True,
         text=True,
         cwd="/",
-        env=os.environ | environment,
+        env=os.environ | (environment or {}),
         check=False,
         timeout=300,
     )
@@ -137,7 +137,7 @@ def test_debug_mode_gives_equal_results_without_ray_or_wandb(
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\nsys.modules['ray'] = sys.modules['wandb'] = None\n"
     )
-    run(command(inputs, tmp_path / "root", "--debug"), PYTHONPATH=str(tmp_path))
+    run(command(inputs, tmp_path / "root", "--debug"), environment={"PYTHONPATH": str(tmp_path)})
     assert_equal(tmp_path / "root", finished)
 
 
@@ -246,7 +246,7 @@ def test_the_root_may_be_on_object_storage(inputs: Path, finished: Path, tmp_pat
         client.create_bucket(Bucket="lottery")
         root = f"s3://lottery/a root?endpoint_override={host}:{port}&scheme=http&region=us-east-1"
         flags = ("--tasks", "mrpc", "--seeds", "1")
-        run(command(inputs, root.replace(" ", "%20"), *flags), **credentials)
+        run(command(inputs, root.replace(" ", "%20"), *flags), environment=credentials)
         with pytest.MonkeyPatch.context() as environment:
             for name, value in credentials.items():
                 environment.setenv(name, value)
