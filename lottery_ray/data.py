@@ -1,6 +1,7 @@
 """Tokenised data, and batches packed into one row without padding."""
 
 import functools
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -20,6 +21,9 @@ from lottery_ray.tasks import Task
 
 Split = Literal["train", "validation"]
 Batch = list[np.ndarray]
+
+# a trial has the threads of its recipe, and the tokenizer's own would come on top
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 # Attention works on a few groups of similar length: one where all are short, so that it costs no more
 # than the padding it saves.

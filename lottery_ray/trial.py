@@ -15,7 +15,7 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -35,6 +35,7 @@ from lottery_ray.nodes import (
     Model,
     Node,
     Pretrain,
+    Recipe,
     Search,
     Structured,
     Ticket,
@@ -81,6 +82,17 @@ class Work:
                     snapshot_download(model.name, revision=model.commit, allow_patterns=list(MODEL_FILES))
                 )
 
+    def initial(self, node: Finetune) -> models.Network:
+        """The network that fine-tuning and retraining start from, on its device."""
+        folder = self.checkpoint(node.model)
+        network = models.initial(folder, TASKS[node.task], node.seed, node.start)
+        return cast(models.Network, self.accelerator.prepare(network))
+
+    def fine_tuned(self, node: Finetune) -> models.Network:
+        """The network that fine-tuning left, on its device."""
+        network = models.load(self.fetch(node, "config.json", "model.safetensors"))
+        return cast(models.Network, self.accelerator.prepare(network))
+
     def encoded(self, node: Finetune, split: data.Split) -> data.Encoded:
         """One split of the node's task, tokenised for its model."""
         task = TASKS[node.task]
@@ -113,9 +125,10 @@ def run(node: Node, root: str, folders: dict[str, str], *, cpu: bool) -> Record:
     try:
         inputs = store.inputs(node)
         recipe = _recipe(node)
-        torch.set_num_threads(recipe["threads"])
+        torch.set_num_threads(recipe.threads)
         _glibc()
-        accelerator = models.accelerator(recipe["precision"], cpu=cpu)
+        # a GPU is one with float64: not Apple's
+        accelerator = models.accelerator(recipe.precision, cpu=cpu or not torch.cuda.is_available())
         result = execute(node, Work(attempt, inputs, folders, scratch, accelerator))
         provenance = _provenance(started, accelerator)
         return attempt.publish(result, provenance, inputs)
@@ -152,15 +165,15 @@ def _free_memory() -> None:
         _glibc().malloc_trim(0)
 
 
-def _recipe(node: Node) -> dict[str, Any]:
+def _recipe(node: Node) -> Recipe:
+    """Whose threads and precision a node runs with."""
     match node:
         case Pretrain():
-            return {"threads": node.threads, "precision": "fp32"}
+            return Recipe(threads=node.threads)
         case Search():
-            recipe = node.finetune.recipe
+            return node.finetune.recipe
         case Finetune() | Ticket():
-            recipe = node.recipe
-    return {"threads": recipe.threads, "precision": recipe.precision}
+            return node.recipe
 
 
 @functools.singledispatch
@@ -170,15 +183,15 @@ def execute(node: Node, work: Work) -> dict[str, Any]:
 
 
 @execute.register
-def _(node: Pretrain, work: Work) -> dict[str, Any]:
+def _pretrain(node: Pretrain, work: Work) -> dict[str, Any]:
     return dict(pretrain(node, work.attempt.folder, work.accelerator))
 
 
 @execute.register
-def _(node: Finetune, work: Work) -> dict[str, Any]:
+def _finetune(node: Finetune, work: Work) -> dict[str, Any]:
     task = TASKS[node.task]
     train_set, dev = work.encoded(node, "train"), work.encoded(node, "validation")
-    network = models.initial(work.checkpoint(node.model), task, node.seed, node.start)
+    network = work.initial(node)
     train(network, train_set, task, node.seed, node.recipe, work.accelerator)
     logits = predict(network, dev, work.accelerator)
     if node.start == "pretrained":
@@ -193,8 +206,8 @@ def _(node: Finetune, work: Work) -> dict[str, Any]:
 
 
 @execute.register
-def _(node: Search, work: Work) -> dict[str, Any]:
-    network = models.load(work.fetch(node.finetune, "config.json", "model.safetensors"))
+def _search(node: Search, work: Work) -> dict[str, Any]:
+    network = work.fine_tuned(node.finetune)
     dev = work.encoded(node.finetune, "validation")
     finder = _search_structured if isinstance(node.method, Structured) else _search_magnitude
     steps, good = finder(node, network, dev, work)
@@ -243,7 +256,6 @@ def _search_magnitude(
     node: Search, network: models.Network, dev: data.Encoded, work: Work
 ) -> tuple[list[dict[str, Any]], Mask]:
     task = TASKS[node.finetune.task]
-    network = work.accelerator.prepare(network)
     weights = [parameter.detach() for parameter in models.prunable(network).values()]
     magnitudes = torch.cat([weight.flatten() for weight in weights]).abs().cpu().numpy()
 
@@ -266,7 +278,7 @@ def _search_magnitude(
 
 
 @execute.register
-def _(node: Ticket, work: Work) -> dict[str, Any]:
+def _ticket(node: Ticket, work: Work) -> dict[str, Any]:
     task, full = TASKS[node.finetune.task], node.finetune
     (source,) = node.sources
     good = masks.from_table(masks.read(work.fetch(source, "mask.arrow") / "mask.arrow"))
@@ -274,13 +286,13 @@ def _(node: Ticket, work: Work) -> dict[str, Any]:
     _write_mask(work.attempt.folder / "mask.arrow", node, mask)
 
     train_set, dev = work.encoded(full, "train"), work.encoded(full, "validation")
-    network = models.load(work.fetch(full, "config.json", "model.safetensors"))
+    network = work.fine_tuned(full)
     weights = models.weights_kept(network, mask)
     models.prune(network, mask)
     pruned = predict(network, dev, work.accelerator)
     _write_predictions(work.attempt.folder / "pruned.arrow", dev, pruned)
 
-    network = models.initial(work.checkpoint(full.model), task, full.seed, full.start)
+    network = work.initial(full)
     models.prune(network, mask, node.recipe.layout)
     train(network, train_set, task, full.seed, node.recipe, work.accelerator)
     retrained = predict(network, dev, work.accelerator)
