@@ -67,7 +67,7 @@ def run(sweep: Sweep, console: Console) -> int:
         with progress:
             run_missing(sweep, planned, progress)
     report(planned, sweep.site.root)
-    return show_failures(progress, console)
+    return show_end(progress, console)
 
 
 def run_missing(sweep: Sweep, planned: Plan, progress: Progress) -> None:
@@ -112,9 +112,13 @@ def report(planned: Plan, root: str) -> None:
         write(root)
 
 
-def show_failures(progress: Progress, console: Console) -> int:
+def show_end(progress: Progress, console: Console) -> int:
+    """What did not get done, and the exit status."""
     if not progress.failures:
-        return 0
+        left = len(progress.nodes) - len(progress.done)
+        if left:
+            console.print(f"\nInterrupted with {left} nodes left. Run the same command again to go on.")
+        return 130 if left else 0
     count = len(progress.failures)
     nodes, them = ("node", "it") if count == 1 else ("nodes", "them")
     console.print(f"\n{count} {nodes} failed; {len(progress.dropped)} that need {them} did not run.")
