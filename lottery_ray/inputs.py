@@ -39,22 +39,22 @@ def model(name: str, threads: int, folders: dict[str, str]) -> Model:
     repository, _, commit = name.partition("@")
     if name.startswith((".", "/", "~")) or repository.count("/") > 1:
         raise InputError(f"--model {name}: no such folder.")
-    return HubModel(repository, commit or _hub_commit(repository))
+    # a preset's commit is pinned, so that its plan needs no network
+    return HubModel(repository, commit or _hub_config(repository, None).parent.name)
 
 
-def _hub_commit(name: str) -> str:
-    """The newest commit of a hub model. A preset's commit is pinned, so that a plan needs no network."""
-    import httpx
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+def _hub_config(name: str, commit: str | None) -> Path:
+    """The config of a hub model, in the cache's folder of its commit. Needs the hub, or its cache."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HFValidationError
 
     try:
-        return str(HfApi().model_info(name).sha)
-    except (HfHubHTTPError, HFValidationError) as error:
-        raise InputError(f"--model {name}: no such folder, nor such a model on the hub ({error}).") from None
-    except (httpx.HTTPError, OSError) as error:
+        return Path(hf_hub_download(name, "config.json", revision=commit))
+    except (OSError, HFValidationError) as error:
+        reason = str(error).strip().splitlines()[0]
         raise InputError(
-            f"--model {name}: no such folder, and the hub cannot be reached to look for it ({error})."
+            f"--model {name}: no such folder, and it cannot be had from the hub ({reason}). Name a model that"
+            " exists, go online once, or name a local folder."
         ) from None
 
 
@@ -90,20 +90,8 @@ def _check_weights(folder: Path) -> None:
 
 
 def check_hub_model(found: HubModel) -> None:
-    """Fetch the config of a hub model and refuse an architecture without an adapter. Needs the hub, or
-    its cache."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        config = hf_hub_download(found.name, "config.json", revision=found.commit)
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(
-            f"--model {found.name}@{found.commit} cannot be had from the hub ({reason}). Name a model that"
-            " exists, go online once, or name a local folder."
-        ) from None
-    _check_architecture(found.name, Path(config))
+    """Refuse a hub model that cannot be had, or whose architecture has no adapter (InputError)."""
+    _check_architecture(found.name, _hub_config(found.name, found.commit))
 
 
 MODEL_FILES = (
