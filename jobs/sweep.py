@@ -78,8 +78,12 @@ def run_missing(sweep: Sweep, planned: Plan, progress: Progress) -> None:
 
         debug.run_plan(planned, sweep.site, progress)
     else:
-        from lottery_ray import sweep as ray_sweep
-
+        try:
+            from lottery_ray import sweep as ray_sweep
+        except ModuleNotFoundError as error:
+            raise InputError(
+                f"{error.name} is not installed. Install lottery-ray[ray], or add --debug to run without it."
+            ) from None
         ray_sweep.run_plan(planned, sweep.site, progress)
 
 
