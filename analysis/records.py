@@ -51,8 +51,21 @@ def read(store: Store, copies: Path) -> Root:
             f"{store.uri} holds no fine-tuned model yet, so there is nothing to report. Run a study into it"
             " first: python jobs/sweep.py --help says how."
         )
+    _check_parents(records)
     _check_one_study(store.uri, records)
     return Root(store, copies, records)
+
+
+def _check_parents(records: tuple[Record, ...]) -> None:
+    """A node's parents may have been run again since, with another result on a GPU."""
+    digests = {record.key: record.digest for record in records}
+    for record in records:
+        for parent, read in record.parents.items():
+            if digests.get(parent, read) != read:
+                raise InputError(
+                    f"The record nodes/{record.key}/node.json was made from another run of {parent} than the"
+                    " one now in the root. Delete it, and its node runs again."
+                )
 
 
 def _order(record: Record) -> tuple[int, ...]:

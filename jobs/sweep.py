@@ -6,6 +6,7 @@ python jobs/sweep.py paper --root s3://bucket/paper --gpus-per-trial 0.25
 """
 
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -44,10 +45,12 @@ def main() -> int:
     try:
         return run(sweep, console)
     except InputError as error:
-        Console(stderr=True, soft_wrap=True).print(
-            f"error: {error}", style="red", highlight=False, markup=False
-        )
+        show_error(error)
         return 2
+
+
+def show_error(error: InputError) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", highlight=False, markup=False)
 
 
 def run(sweep: Sweep, console: Console) -> int:
@@ -64,10 +67,11 @@ def run(sweep: Sweep, console: Console) -> int:
         check_hub_model(model)
     progress = Progress(planned.nodes, {n for n in planned.nodes if key(n) in done}, console)
     if missing:
-        with progress:
+        # a live display would write over a debugger's prompt
+        with nullcontext() if sweep.debug else progress:
             run_missing(sweep, planned, progress)
-    report(planned, sweep.site.root)
-    return show_end(progress, console)
+    reported = report(planned, sweep.site.root)
+    return show_end(progress, console) or reported
 
 
 def run_missing(sweep: Sweep, planned: Plan, progress: Progress) -> None:
@@ -107,21 +111,26 @@ def show_plan(planned: Plan, done: set[str], console: Console) -> None:
     console.print("Nothing was run. Leave out --dry-run to run it.")
 
 
-def report(planned: Plan, root: str) -> None:
-    """Once there is a fine-tuned model to report on."""
+def report(planned: Plan, root: str) -> int:
+    """Once there is a fine-tuned model to report on. Returns the exit status."""
     done = records(root, create=False)
     if any(isinstance(node, Finetune) and key(node) in done for node in planned.nodes):
         from analysis.report import write
 
-        write(root)
+        try:
+            write(root)
+        except InputError as error:
+            show_error(error)
+            return 2
+    return 0
 
 
 def show_end(progress: Progress, console: Console) -> int:
     """What did not get done, and the exit status."""
+    left = len(progress.nodes) - len(progress.done) - len(progress.failures) - len(progress.dropped)
+    if left:
+        console.print(f"\nEnded with {left} nodes still to run. Run the same command again to go on.")
     if not progress.failures:
-        left = len(progress.nodes) - len(progress.done)
-        if left:
-            console.print(f"\nInterrupted with {left} nodes left. Run the same command again to go on.")
         return 130 if left else 0
     count = len(progress.failures)
     nodes, them = ("node", "it") if count == 1 else ("nodes", "them")

@@ -2,6 +2,7 @@
 
 import functools
 import os
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from lottery_ray.streams import generator
 from lottery_ray.tasks import Task
 
 Split = Literal["train", "validation"]
-Batch = list[np.ndarray]
+SPLITS: tuple[Split, Split] = ("train", "validation")
 
 # a trial has the threads of its recipe, and the tokenizer's own would come on top
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -122,7 +123,7 @@ def _groups(
     return tuple(index), tuple(masks), torch.from_numpy(ungroup)
 
 
-def batches_by_length(encoded: Encoded, size: int) -> Batch:
+def batches_by_length(encoded: Encoded, size: int) -> list[np.ndarray]:
     """Rows in batches of similar length, for evaluation, where order does not matter."""
     order = np.argsort(encoded.lengths, kind="stable")
     return [order[start : start + size] for start in range(0, len(order), size)]
@@ -148,6 +149,8 @@ def table(data: Data, task: Task, split: Split, folders: dict[str, str]) -> pa.T
 
 @functools.cache
 def _check_unchanged(folder: Path, task: Task, data: FolderData) -> None:
+    if not folder.is_dir():
+        raise InputError(f"{folder} does not exist on {platform.node()}; every machine needs it there.")
     if data_sha256(folder, task) != data.sha256:
         raise InputError(
             f"The files of {task.title} in {folder} are not those that the study was planned on."

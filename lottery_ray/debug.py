@@ -3,6 +3,8 @@
 Nothing is caught, so that a breakpoint or the first exception stops right where it is.
 """
 
+import torch
+
 from lottery_ray.nodes import key, title
 from lottery_ray.progress import Progress
 from lottery_ray.study import Plan, Site
@@ -11,9 +13,10 @@ from lottery_ray.trial import run
 
 def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
     """Run what is missing, parents first, on the GPU if there is one."""
+    cpu = site.gpus_per_trial == 0 or not torch.cuda.is_available()
     for node in plan.nodes:
         if node not in progress.done:
             progress.console.print(f"{title(node)} ({key(node)})", highlight=False)
             progress.started(node)
-            run(node, site.root, plan.folders, cpu=site.gpus_per_trial == 0)
+            run(node, site.root, plan.folders, cpu=cpu)
             progress.finished(node)

@@ -45,7 +45,7 @@ def predict(network: Network, encoded: Encoded, accelerator: Accelerator) -> np.
     for rows in batches_by_length(encoded, BATCH):
         batch = pack(encoded, rows).to(accelerator.device)
         logits |= dict(zip(rows.tolist(), network(batch).float().cpu().numpy(), strict=True))
-    return np.stack([logits[row] for row in range(len(encoded))])
+    return _in_order(logits)
 
 
 def predict_with_importance(
@@ -78,7 +78,15 @@ def predict_with_importance(
     importance = Importance(
         normalised((head_sum / len(encoded)).cpu().numpy()), (mlp_sum / len(encoded)).cpu().numpy()
     )
-    return np.stack([logits[row] for row in range(len(encoded))]), importance
+    return _in_order(logits), importance
+
+
+def _in_order(logits: dict[int, np.ndarray]) -> np.ndarray:
+    """{row: (classes,)} as (n, classes). Raises FloatingPointError if training has diverged."""
+    ordered = np.stack([logits[row] for row in range(len(logits))])
+    if not np.isfinite(ordered).all():
+        raise FloatingPointError("The network's logits are not finite: its training has diverged.")
+    return ordered
 
 
 def normalised(head_scores: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """What a study reads: the identity of its model and data, and the refusal of what cannot be used."""
 
 import json
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -39,8 +40,10 @@ def model(name: str, threads: int, folders: dict[str, str]) -> Model:
     repository, _, commit = name.partition("@")
     if name.startswith((".", "/", "~")) or repository.count("/") > 1:
         raise InputError(f"--model {name}: no such folder.")
-    # a preset's commit is pinned, so that its plan needs no network
-    return HubModel(repository, commit or _hub_config(repository, None).parent.name)
+    if not re.fullmatch("[0-9a-f]{40}", commit):
+        # a branch moves on; a commit, as the presets have, needs no network here
+        commit = _hub_config(repository, commit or None).parent.name
+    return HubModel(repository, commit)
 
 
 def _hub_config(name: str, commit: str | None) -> Path:
@@ -51,7 +54,7 @@ def _hub_config(name: str, commit: str | None) -> Path:
     try:
         return Path(hf_hub_download(name, "config.json", revision=commit))
     except (OSError, HFValidationError) as error:
-        reason = str(error).strip().splitlines()[0]
+        reason = str(error).strip().partition("\n")[0]
         raise InputError(
             f"--model {name}: no such folder, and it cannot be had from the hub ({reason}). Name a model that"
             " exists, go online once, or name a local folder."
@@ -97,10 +100,12 @@ def check_hub_model(found: HubModel) -> None:
 MODEL_FILES = (
     "config.json",
     "*.safetensors",
+    "*.safetensors.index.json",
     "tokenizer*",
     "vocab*",
-    "special_tokens_map.json",
     "merges.txt",
+    "added_tokens.json",
+    "special_tokens_map.json",
 )
 
 

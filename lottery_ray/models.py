@@ -176,7 +176,11 @@ def initial(folder: Path, task: Task, node_seed: int, start: Literal["pretrained
     config = AutoConfig.from_pretrained(folder, num_labels=task.labels)
     torch.manual_seed(seed(task.name, node_seed, "classifier"))
     if start == "random":
-        return Network(AutoModelForSequenceClassification.from_config(config, attn_implementation=PACKED))
+        return Network(
+            AutoModelForSequenceClassification.from_config(
+                config, attn_implementation=PACKED, dtype=torch.float32
+            )
+        )
     return Network(
         AutoModelForSequenceClassification.from_pretrained(
             folder, config=config, attn_implementation=PACKED, dtype=torch.float32

@@ -31,9 +31,9 @@ def before(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class HubModel:
-    """A checkpoint on the Hugging Face hub, at a commit."""
+    """A checkpoint on the Hugging Face hub: its commit. The name is where to find it."""
 
-    name: str
+    name: str = field(metadata={"identity": False})
     commit: str
 
 
@@ -216,7 +216,8 @@ def identity(value: Any) -> dict[str, Any]:
         # 1 and 1.0 are equal, so nodes with them are; their keys must be too
         f.name: float(getattr(value, f.name)) if f.type is float else _canonical(getattr(value, f.name))
         for f in fields(value)
-        if "before" not in f.metadata or getattr(value, f.name) != f.metadata["before"]
+        if f.metadata.get("identity", True)
+        and ("before" not in f.metadata or getattr(value, f.name) != f.metadata["before"])
     }
     version = {"version": value.VERSION} if hasattr(value, "VERSION") else {}
     return {"type": type(value).__name__} | version | content

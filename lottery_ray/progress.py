@@ -92,21 +92,21 @@ class Progress:
     def seconds_left(self) -> float | None:
         """From the seconds per unit of cost of finished nodes, of the same stage where there are any; None
         before the first."""
-        if not self.seconds:
+        # copies: the display is drawn by a thread of its own
+        seconds, running = dict(self.seconds), dict(self.running)
+        if not seconds:
             return None
-        overall = sum(self.seconds.values()) / sum(map(cost, self.seconds))
+        overall = sum(seconds.values()) / sum(map(cost, seconds))
         rates = {}
         for name in STAGES:
-            known = [node for node in self.seconds if stage(node) == name]
-            rates[name] = (
-                sum(self.seconds[node] for node in known) / sum(map(cost, known)) if known else overall
-            )
-        gone = self.done | set(self.dropped) | {failure.node for failure in self.failures}
+            known = [node for node in seconds if stage(node) == name]
+            rates[name] = sum(seconds[node] for node in known) / sum(map(cost, known)) if known else overall
+        gone = set(self.done) | set(self.dropped) | {failure.node for failure in self.failures}
         now = time.monotonic()
         left = 0.0
         for node in self.nodes:
             if node not in gone:
-                spent = now - self.running[node] if node in self.running else 0.0
+                spent = now - running[node] if node in running else 0.0
                 left += max(0.0, cost(node) * rates[stage(node)] - spent)
         return left / self.most_running
 
@@ -114,9 +114,10 @@ class Progress:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("", "done", "running", "failed", "of"):
             table.add_column(heading, justify="right" if heading else "left")
+        done, running = list(self.done), list(self.running)
         failed = [failure.node for failure in self.failures]
         for name in STAGES:
-            row = [sum(stage(node) == name for node in group) for group in (self.done, self.running, failed)]
+            row = [sum(stage(node) == name for node in group) for group in (done, running, failed)]
             total = sum(stage(node) == name for node in self.nodes)
             if total:
                 table.add_row(name, *map(str, row), str(total))

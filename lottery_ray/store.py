@@ -18,7 +18,7 @@ import shutil
 import tempfile
 import traceback
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,11 @@ class Store:
 
     def _check_format(self, create: bool) -> None:
         try:
+            if create:
+                self._make_folder("")
+                probe = f".{uuid.uuid4().hex}"
+                self._write(probe, b"")
+                self.filesystem.delete_file(self._full(probe))
             if self._exists(FORMAT_FILE):
                 found = json.loads(self._read(FORMAT_FILE))["format"]
                 if not isinstance(found, int):
@@ -118,7 +123,6 @@ class Store:
             else:
                 found = 0
                 if create:
-                    self._make_folder("")
                     self._write(FORMAT_FILE, json.dumps({"format": FORMAT}).encode())
         except OSError as error:
             raise InputError(
@@ -183,7 +187,9 @@ class Store:
             if digest(content) != checksum:
                 raise ValueError("its checksum does not match")
             if content.pop("format") > FORMAT:
-                raise ValueError("a newer lottery_ray wrote it")
+                raise InputError(
+                    f"The record {self.named(name)} was written by a newer lottery_ray. Update lottery_ray."
+                )
             return Record(**content)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise InputError(
@@ -252,15 +258,21 @@ class Store:
             folder = Path(tempfile.mkdtemp(prefix="lottery_ray_"))
         return Attempt(self, node, name, folder)
 
-    def failure(self, node: Node) -> tuple[str, str] | None:
-        """Cause in one line, and where the whole log is, of the latest failed run of a node."""
+    def error_logs(self, node: Node) -> set[str]:
+        """The logs that failed runs of a node have left, as paths within the root."""
         folder = self._full(f"nodes/{key(node)}")
         infos = self.filesystem.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
-        logs = [info for info in infos if info.base_name == "error.txt"]
+        return {info.path[len(self.path) + 1 :] for info in infos if info.base_name == "error.txt"}
+
+    def failure(self, node: Node, before: Set[str] = frozenset()) -> tuple[str, str] | None:
+        """Cause in one line, and where the whole log is, of a failed run of a node.
+
+        before: logs of earlier runs, which do not count.
+        """
+        logs = self.error_logs(node) - before
         if not logs:
             return None
-        latest = max(logs, key=lambda info: info.mtime_ns or 0)
-        relative = latest.path[len(self.path) + 1 :]
+        relative = max(logs)
         return self._read(relative).decode().partition("\n")[0], self.named(relative)
 
 

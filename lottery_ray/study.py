@@ -1,7 +1,7 @@
 """What a user asks for, and the nodes that answer it. All bad input is refused here, before a trial."""
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lottery_ray import inputs
 from lottery_ray.errors import InputError
@@ -122,16 +122,16 @@ def plan(study: Study) -> Plan:
     _check_choices(study)
     folders: dict[str, str] = {}
     model = inputs.model(study.model, study.recipe.threads, folders)
+    # the layout changes how structured tickets are retrained, and nothing else
+    recipe = replace(study.recipe, layout=Recipe().layout)
     leaves: list[Node] = []
     for name in study.tasks:
         data = inputs.data(study.data, TASKS[name], folders)
         for seed in study.seeds:
-            full = Finetune(name, seed, model, data, study.recipe, study.train_limit)
+            full = Finetune(name, seed, model, data, recipe, study.train_limit)
             leaves += _branch(study, full)
             if study.random_start:
-                leaves.append(
-                    Finetune(name, seed, model, data, study.recipe, study.train_limit, start="random")
-                )
+                leaves.append(Finetune(name, seed, model, data, recipe, study.train_limit, start="random"))
     return Plan(with_ancestors(leaves), folders)
 
 
@@ -140,10 +140,11 @@ def _branch(study: Study, full: Finetune) -> list[Node]:
     nodes: list[Node] = [full]
     for method in study.methods:
         search = Search(full, METHODS[method], study.floor)
+        recipe = study.recipe if method == "structured" else full.recipe
         nodes.append(search)
         for kind in study.kinds:
             draws = study.random_draws if kind == "random" else 1
-            nodes += [Ticket(full, (search,), _kind(kind), study.recipe, draw) for draw in range(draws)]
+            nodes += [Ticket(full, (search,), _kind(kind), recipe, draw) for draw in range(draws)]
     return nodes
 
 

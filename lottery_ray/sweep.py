@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -35,6 +36,8 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
         self.priority = remaining_path(plan.nodes)
         self.waiting = [node for node in plan.nodes if node not in progress.done]
         self.trials: dict[str, Node] = {}
+        self.tune_trials: dict[str, Any] = {}
+        self.old_logs: dict[Node, set[str]] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if not self.waiting:
@@ -45,6 +48,7 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
         node = max(ready, key=self.priority.__getitem__)
         self.waiting.remove(node)
         self.trials[trial_id] = node
+        self.old_logs[node] = self.store.error_logs(node)
         return {"node": key(node)}
 
     def on_trial_complete(
@@ -56,8 +60,14 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
             return
         dropped = descendants(node, self.waiting)
         self.waiting = [n for n in self.waiting if n not in dropped]
-        cause, log = self.store.failure(node) or ("its process died before it could say why", "Ray's logs")
+        cause, log = self.store.failure(node, self.old_logs[node]) or (self._tune_error(trial_id), "none")
         self.progress.failed(Failure(node, cause, log), dropped)
+
+    def _tune_error(self, trial_id: str) -> str:
+        """What Tune knows of a trial that could not write a log: its process died, or did not start."""
+        path = getattr(self.tune_trials.get(trial_id), "error_file", None)
+        lines = Path(path).read_text().split("\n") if path and Path(path).is_file() else []
+        return next((line for line in reversed(lines) if line.strip()), "its process died")
 
     def __getstate__(self) -> dict[str, Any]:
         """Tune pickles its searcher to restore it; here the root says what is done."""
@@ -71,14 +81,14 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
 
 
 class StartedTrials(tune.Callback):  # type: ignore[misc]
-    """Tells the display which trials run; Tune asks for some nodes before it has room for them."""
+    """Tells the searcher which trials run; Tune asks for some nodes before it has room for them."""
 
-    def __init__(self, nodes: dict[str, Node], progress: Progress) -> None:
-        self.nodes = nodes
-        self.progress = progress
+    def __init__(self, searcher: GraphSearcher) -> None:
+        self.searcher = searcher
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.progress.started(self.nodes[trial.config["node"]])
+        self.searcher.tune_trials[trial.trial_id] = trial
+        self.searcher.progress.started(self.searcher.trials[trial.trial_id])
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -103,8 +113,10 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
     # Tune's own files are of no use after a sweep: what is done is in the root
     scratch = tempfile.mkdtemp(prefix="lottery_ray_tune_")
     nodes = {key(node): node for node in plan.nodes}
+    searcher = GraphSearcher(plan, store, progress)
     try:
         gpus = _gpus_per_trial(site)
+        progress.console.print(f"each trial has {site.cpus_per_trial:g} CPUs and {gpus:g} GPUs")
         trainable = tune.with_resources(
             tune.with_parameters(
                 _trial,
@@ -117,14 +129,12 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
         )
         tune.Tuner(
             trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=GraphSearcher(plan, store, progress), num_samples=-1, reuse_actors=True
-            ),
+            tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),
             run_config=tune.RunConfig(
                 name="sweep",
                 storage_path=scratch,
                 verbose=0,
-                callbacks=[StartedTrials(nodes, progress)],
+                callbacks=[StartedTrials(searcher)],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()
@@ -147,7 +157,10 @@ def _connect(site: Site) -> None:
     local = {"include_dashboard": False} if address == "local" else {}
     # failures are told by the progress display and at the end
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
+    except ConnectionError as error:
+        raise InputError(f"--address {address}: no Ray cluster answers there ({error}).") from None
 
 
 def _gpus_per_trial(site: Site) -> float:

@@ -28,7 +28,12 @@ def train(
     per_epoch = -(-len(encoded) // recipe.batch_size)
     steps = per_epoch * recipe.epochs
     optimizer = torch.optim.AdamW(
-        network.parameters(), recipe.learning_rate, eps=1e-8, weight_decay=recipe.weight_decay, fused=True
+        # a layer without heads leaves an empty weight
+        [p for p in network.parameters() if p.numel()],
+        recipe.learning_rate,
+        eps=1e-8,
+        weight_decay=recipe.weight_decay,
+        fused=True,
     )
     schedule = get_linear_schedule_with_warmup(optimizer, round(recipe.warmup * steps), steps)
     network, optimizer, schedule = accelerator.prepare(network, optimizer, schedule)

@@ -23,6 +23,7 @@ import torch
 from accelerate import Accelerator
 from transformers import AutoTokenizer
 
+import lottery_ray
 from lottery_ray import data, masks, models, search, tickets
 from lottery_ray.errors import InputError
 from lottery_ray.importance import predict, predict_with_importance
@@ -48,7 +49,7 @@ from lottery_ray.streams import generator
 from lottery_ray.tasks import TASKS, pruning_score, score
 from lottery_ray.training import train
 
-PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pyarrow", "lottery-ray")
+PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -93,18 +94,20 @@ class Work:
         network = models.load(self.fetch(node, "config.json", "model.safetensors"))
         return cast(models.Network, self.accelerator.prepare(network))
 
-    def encoded(self, node: Finetune, split: data.Split) -> data.Encoded:
-        """One split of the node's task, tokenised for its model."""
+    def encoded(self, node: Finetune, split: data.Split, recipe: Recipe) -> data.Encoded:
+        """One split of a fine-tuned model's task, tokenised for it."""
         task = TASKS[node.task]
         rows = data.table(node.data, task, split, self.folders)
         if split == "train":
             rows = data.limited(rows, task, node.train_limit)
         tokenizer = AutoTokenizer.from_pretrained(self.checkpoint(node.model))
-        return data.encode(rows, task, tokenizer, node.recipe.max_length)
+        return data.encode(rows, task, tokenizer, recipe.max_length)
 
 
 @functools.cache
 def _unchanged(folder: Path, sha256: str) -> Path:
+    if not folder.is_dir():
+        raise InputError(f"{folder} does not exist on {platform.node()}; every machine needs it there.")
     if model_sha256(folder) != sha256:
         raise InputError(f"The model in {folder} is not the one that the study was planned on.")
     return folder
@@ -121,23 +124,27 @@ def run(node: Node, root: str, folders: dict[str, str], *, cpu: bool) -> Record:
         return record
     attempt = store.begin(node)
     scratch = Path(tempfile.mkdtemp(prefix="lottery_ray_"))
-    started = time.time()
     try:
-        inputs = store.inputs(node)
-        recipe = _recipe(node)
-        torch.set_num_threads(recipe.threads)
-        _glibc()
-        # a GPU is one with float64: not Apple's
-        accelerator = models.accelerator(recipe.precision, cpu=cpu or not torch.cuda.is_available())
-        result = execute(node, Work(attempt, inputs, folders, scratch, accelerator))
-        provenance = _provenance(started, accelerator)
-        return attempt.publish(result, provenance, inputs)
+        return _attempt(attempt, scratch, folders, cpu)
     except Exception as error:
         attempt.fail(error)
         raise
     finally:
         shutil.rmtree(scratch)
         _free_memory()
+
+
+def _attempt(attempt: Attempt, scratch: Path, folders: dict[str, str], cpu: bool) -> Record:
+    if not cpu and not torch.cuda.is_available():
+        raise RuntimeError("This trial was given a GPU, but torch sees none: is it a CPU build?")
+    started = time.time()
+    inputs = attempt.store.inputs(attempt.node)
+    recipe = _recipe(attempt.node)
+    torch.set_num_threads(recipe.threads)
+    _glibc()
+    accelerator = models.accelerator(recipe.precision, cpu=cpu)
+    result = execute(attempt.node, Work(attempt, inputs, folders, scratch, accelerator))
+    return attempt.publish(result, _provenance(started, accelerator), inputs)
 
 
 @functools.cache
@@ -161,6 +168,9 @@ def _glibc() -> Any:
 def _free_memory() -> None:
     """A network and its hooks refer to each other, and a warm process must not pile them up."""
     gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     if _glibc():
         _glibc().malloc_trim(0)
 
@@ -190,7 +200,7 @@ def _pretrain(node: Pretrain, work: Work) -> dict[str, Any]:
 @execute.register
 def _finetune(node: Finetune, work: Work) -> dict[str, Any]:
     task = TASKS[node.task]
-    train_set, dev = work.encoded(node, "train"), work.encoded(node, "validation")
+    train_set, dev = (work.encoded(node, split, node.recipe) for split in data.SPLITS)
     network = work.initial(node)
     train(network, train_set, task, node.seed, node.recipe, work.accelerator)
     logits = predict(network, dev, work.accelerator)
@@ -208,7 +218,7 @@ def _finetune(node: Finetune, work: Work) -> dict[str, Any]:
 @execute.register
 def _search(node: Search, work: Work) -> dict[str, Any]:
     network = work.fine_tuned(node.finetune)
-    dev = work.encoded(node.finetune, "validation")
+    dev = work.encoded(node.finetune, "validation", node.finetune.recipe)
     finder = _search_structured if isinstance(node.method, Structured) else _search_magnitude
     steps, good = finder(node, network, dev, work)
     _write_mask(work.attempt.folder / "mask.arrow", node, good)
@@ -240,7 +250,7 @@ def _search_structured(
         for step in steps
     ]
     _write_states(work.attempt.folder / "states.arrow", node, states)
-    good = next(state for step, state in zip(steps[::-1], states[::-1], strict=True) if step.accepted)
+    good = states[steps.index(search.last_accepted(steps))]
     return [
         {
             "phase": step.phase,
@@ -285,13 +295,14 @@ def _ticket(node: Ticket, work: Work) -> dict[str, Any]:
     mask = tickets.draw(node.kind, good, generator("mask", key(node)))
     _write_mask(work.attempt.folder / "mask.arrow", node, mask)
 
-    train_set, dev = work.encoded(full, "train"), work.encoded(full, "validation")
+    train_set, dev = (work.encoded(full, split, node.recipe) for split in data.SPLITS)
     network = work.fine_tuned(full)
     weights = models.weights_kept(network, mask)
     models.prune(network, mask)
     pruned = predict(network, dev, work.accelerator)
     _write_predictions(work.attempt.folder / "pruned.arrow", dev, pruned)
 
+    work.accelerator.free_memory()
     network = work.initial(full)
     models.prune(network, mask, node.recipe.layout)
     train(network, train_set, task, full.seed, node.recipe, work.accelerator)
@@ -346,12 +357,13 @@ def _provenance(started: float, accelerator: Accelerator) -> dict[str, Any]:
     return {
         "started": started,
         "seconds": time.time() - started,
-        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        # of the warm process so far, not of this node alone
+        "process_peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "peak_gpu_memory_mib": torch.cuda.max_memory_allocated() / 2**20 if cuda else None,
         "device": device,
         "host": platform.node(),
         "commit": _commit(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {"lottery-ray": lottery_ray.__version__} | {name: version(name) for name in PACKAGES},
     }
 
 
@@ -359,5 +371,8 @@ def _provenance(started: float, accelerator: Accelerator) -> dict[str, Any]:
 def _commit() -> str | None:
     """The commit of this checkout, with "+" where files were changed; None outside one."""
     git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--abbrev=12"]
-    done = subprocess.run(git, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(git, capture_output=True, text=True, check=False)
+    except OSError:  # git is not installed
+        return None
     return done.stdout.strip() or None
