@@ -2,7 +2,9 @@
 
 import logging
 import os
+import shlex
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -154,7 +156,9 @@ def _trial(
 
 def _connect(site: Site) -> None:
     address = site.address or os.environ.get("RAY_ADDRESS", "local")
-    local = {"include_dashboard": False} if address == "local" else {}
+    # Ray starts its workers through a shell, which would split a path with spaces
+    quoted = {"py_executable": shlex.quote(sys.executable)}
+    local = {"include_dashboard": False, "runtime_env": quoted} if address == "local" else {}
     # failures are told by the progress display and at the end
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
