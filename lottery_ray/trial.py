@@ -243,14 +243,7 @@ def _search_structured(
         return search.Scored(pruning_score(task.metric, dev.labels, logits), importance)
 
     steps = search.structured(look, network.shape, node.method.step, node.floor)
-    states = [
-        masks.structured_mask(
-            step.heads, step.mlps, step.scored.importance.heads, step.scored.importance.mlps
-        )
-        for step in steps
-    ]
-    _write_states(work.attempt.folder / "states.arrow", node, states)
-    good = states[steps.index(search.last_accepted(steps))]
+    _write_states(work.attempt.folder / "states.arrow", node, [_mask_of(step) for step in steps])
     return [
         {
             "phase": step.phase,
@@ -259,7 +252,12 @@ def _search_structured(
             "kept": {"heads": int(step.heads.sum()), "mlp": int(step.mlps.sum())},
         }
         for step in steps
-    ], good
+    ], _mask_of(search.last_accepted(steps))
+
+
+def _mask_of(step: search.StructuredStep) -> Mask:
+    importance = step.scored.importance
+    return masks.structured_mask(step.heads, step.mlps, importance.heads, importance.mlps)
 
 
 def _search_magnitude(
