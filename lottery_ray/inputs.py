@@ -3,12 +3,13 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
-from lottery_ray.adapters import ADAPTERS
+from lottery_ray.adapters import ADAPTERS, REFUSED
 from lottery_ray.errors import InputError
 from lottery_ray.language import Language
 from lottery_ray.nodes import Data, FolderData, FolderModel, HubData, HubModel, Model, Pretrain
@@ -72,9 +73,29 @@ def _check_architecture(name: str, config: Path) -> None:
     except (ValueError, KeyError, TypeError):
         raise InputError(f"--model {name}: {config} is corrupt, or names no model_type.") from None
     if family not in ADAPTERS:
+        why = f" ({REFUSED[family]})" if family in REFUSED else ""
         raise InputError(
-            f"--model {name}: no adapter for the architecture {family!r}; these work: {', '.join(ADAPTERS)}."
+            f"--model {name}: no adapter for the architecture {family!r}{why}; these work:"
+            f" {', '.join(ADAPTERS)}."
         )
+    if reason := _unprunable(content):
+        raise InputError(f"--model {name}: {config} {reason}.")
+
+
+def _unprunable(config: dict[str, Any]) -> str | None:
+    """Why a configuration of an architecture that has an adapter cannot be pruned, or None."""
+    heads, groups = config.get("num_attention_heads"), config.get("num_key_value_heads")
+    if groups not in (None, heads):
+        return (
+            f"has grouped-query attention (num_attention_heads {heads}, num_key_value_heads {groups}): heads"
+            " share keys and values, and none can be cut out alone. Models with as many of both work"
+        )
+    if config.get("is_decoder"):
+        return "has is_decoder true; this architecture works as an encoder alone"
+    fillers = config.get("pad_token_id"), config.get("eos_token_id", 2)
+    if config["model_type"] == "llama" and fillers == (None, None):
+        return "has neither pad_token_id nor eos_token_id; one of them must fill short examples"
+    return None
 
 
 def _check_weights(folder: Path) -> None:
@@ -104,6 +125,9 @@ MODEL_FILES = (
     "tokenizer*",
     "vocab*",
     "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "spm.model",
     "added_tokens.json",
     "special_tokens_map.json",
 )

@@ -29,7 +29,7 @@ def train(
     steps = per_epoch * recipe.epochs
     optimizer = torch.optim.AdamW(
         # a layer without heads leaves an empty weight
-        [p for p in network.parameters() if p.numel()],
+        [p for p in network.parameters() if p.requires_grad and p.numel()],
         recipe.learning_rate,
         eps=1e-8,
         weight_decay=recipe.weight_decay,

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 TORCH_FREE = [
     "streams errors tasks adapters language masks nodes tickets store inputs study progress",
 ]
-TORCH = ["data models importance search training pretraining trial debug"]
+TORCH = ["data networks pruning models importance search training pretraining trial debug"]
 RAY = ["sweep"]
 ORDER = " ".join(TORCH_FREE + TORCH + RAY).split()
 """Each file imports only files that stand before it."""

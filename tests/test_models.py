@@ -164,7 +164,7 @@ def test_a_structured_mask_is_active_throughout_retraining(tiny_bert: Make, enco
     train(network, encoded, MRPC, 1, RECIPE, models.accelerator("fp32", cpu=True))
     width = 32 // 4
     for number, layer in enumerate(network.layers):
-        query = layer.get_submodule(network.adapter.query).weight
+        query = layer.get_submodule(network.adapter.heads[0]).weight
         before = initial[f"model.bert.encoder.layer.{number}.attention.self.query.weight"]
         changed = (query != before).view(4, width, -1).any(dim=(1, 2)).numpy()
         assert not (changed & ~HEADS[number]).any()
