@@ -17,7 +17,6 @@ from lottery_ray import language
 from lottery_ray.errors import InputError
 from lottery_ray.inputs import data_files, data_sha256
 from lottery_ray.nodes import Data, FolderData, HubData
-from lottery_ray.streams import generator
 from lottery_ray.tasks import Task
 
 Split = Literal["train", "validation"]
@@ -180,11 +179,3 @@ def encode(rows: pa.Table, task: Task, tokenizer: Any, max_length: int) -> Encod
 
 def _concatenated(rows: Sequence[Sequence[int]]) -> np.ndarray:
     return np.concatenate([np.asarray(row, np.int64) for row in rows])
-
-
-def limited(rows: pa.Table, task: Task, limit: int | None) -> pa.Table:
-    """A random subset of the training rows, the same for every seed."""
-    if limit is None or limit >= rows.num_rows:
-        return rows
-    chosen = generator(task.name, "train_limit", limit).choice(rows.num_rows, limit, replace=False)
-    return rows.take(np.sort(chosen))

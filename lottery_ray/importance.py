@@ -2,8 +2,10 @@
 
 Importance is the expected magnitude of the loss's derivative by a component's gate (section 3.2 of the
 paper): I = E_x |dL(x)/dgate|, over examples x. Gates have a row per example, so one backward pass with
-all weights frozen gives every example's own derivative, exactly. The paper's released code took it per
-batch and did not reset it between batches (protocol "cumulative").
+all weights frozen gives every example's own derivative, exactly.
+
+The paper's released code took the derivative of a batch's mean loss and did not reset it between batches,
+which gives sum_t |sum_{i<=t} g_i| over batches of 64 in the order of the file: the protocol "cumulative".
 """
 
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from torch.nn import functional as F
 
 from lottery_ray.data import Encoded, batches_by_length, pack
 from lottery_ray.models import Gates, Network, full_gates
+from lottery_ray.nodes import Structured
 from lottery_ray.tasks import Task
 
 BATCH = 64
@@ -22,8 +25,7 @@ BATCH = 64
 
 @dataclass(frozen=True)
 class Importance:
-    """heads: float64 (layers, heads), each layer divided by its l2 norm over all its heads, masked ones
-    included; mlps: float64 (layers,)."""
+    """heads: float64 (layers, heads), each layer divided by its l2 norm; mlps: float64 (layers,)."""
 
     heads: np.ndarray
     mlps: np.ndarray
@@ -38,13 +40,15 @@ def example_losses(logits: torch.Tensor, labels: torch.Tensor, task: Task) -> to
 
 
 @torch.no_grad()
-def predict(network: Network, encoded: Encoded, accelerator: Accelerator) -> np.ndarray:
-    """Logits float32 (n, classes), in the order of `encoded`."""
+def predict(
+    network: Network, encoded: Encoded, accelerator: Accelerator, gates: Gates | None = None
+) -> np.ndarray:
+    """Logits float32 (n, classes), in the order of `encoded`. gates: in place of the network's own."""
     network = accelerator.prepare(network).eval()
     logits: dict[int, np.ndarray] = {}
     for rows in batches_by_length(encoded, BATCH):
         batch = pack(encoded, rows).to(accelerator.device)
-        logits |= dict(zip(rows.tolist(), network(batch).float().cpu().numpy(), strict=True))
+        logits |= dict(zip(rows.tolist(), network(batch, gates).float().cpu().numpy(), strict=True))
     return _in_order(logits)
 
 
@@ -55,30 +59,41 @@ def predict_with_importance(
     heads: np.ndarray,
     mlps: np.ndarray,
     accelerator: Accelerator,
+    method: Structured,
 ) -> tuple[np.ndarray, Importance]:
     """Logits float32 (n, classes) of the network under a mask, and the importance of all components, also
-    of masked ones. heads: bool (layers, heads); mlps: bool (layers,)."""
+    of masked ones. heads: bool (layers, heads); mlps: bool (layers,). method: which importance, and what
+    heads are normalised over."""
     network = accelerator.prepare(network).eval().requires_grad_(False)
     mask = full_gates(heads, mlps, accelerator.device)
-    head_sum = torch.zeros(heads.shape, dtype=torch.float64, device=accelerator.device)
-    mlp_sum = torch.zeros(mlps.shape, dtype=torch.float64, device=accelerator.device)
+    cumulative = method.importance == "cumulative"
+    batches = _in_file_order(encoded) if cumulative else batches_by_length(encoded, BATCH)
+    totals = [torch.zeros_like(gate[0], dtype=torch.float64) for gate in (mask.heads, mask.mlps)]
+    sums = [torch.zeros_like(total) for total in totals]
     logits: dict[int, np.ndarray] = {}
-    for rows in batches_by_length(encoded, BATCH):
+    for rows in batches:
         batch = pack(encoded, rows).to(accelerator.device)
+        count = 1 if cumulative else len(rows)
         gates = Gates(
-            mask.heads.repeat(len(rows), 1, 1).requires_grad_(),
-            mask.mlps.repeat(len(rows), 1).requires_grad_(),
+            mask.heads.repeat(count, 1, 1).requires_grad_(), mask.mlps.repeat(count, 1).requires_grad_()
         )
         batch_logits = network(batch, gates)
-        loss = example_losses(batch_logits, batch.labels, task).sum()
-        by_head, by_mlp = torch.autograd.grad(loss, (gates.heads, gates.mlps))
-        head_sum += by_head.double().abs().sum(0)
-        mlp_sum += by_mlp.double().abs().sum(0)
+        losses = example_losses(batch_logits, batch.labels, task)
+        loss = losses.mean() if cumulative else losses.sum()
+        for number, gradient in enumerate(torch.autograd.grad(loss, (gates.heads, gates.mlps))):
+            if cumulative:
+                sums[number] += gradient.double()[0]
+                totals[number] += sums[number].abs()
+            else:
+                totals[number] += gradient.double().abs().sum(0)
         logits |= dict(zip(rows.tolist(), batch_logits.detach().float().cpu().numpy(), strict=True))
-    importance = Importance(
-        normalised((head_sum / len(encoded)).cpu().numpy()), (mlp_sum / len(encoded)).cpu().numpy()
-    )
-    return _in_order(logits), importance
+    head_scores, mlp_scores = ((total / len(encoded)).cpu().numpy() for total in totals)
+    over = heads if method.layer_norm == "survivors" else np.ones_like(heads)
+    return _in_order(logits), Importance(normalised(head_scores, over), mlp_scores)
+
+
+def _in_file_order(encoded: Encoded) -> list[np.ndarray]:
+    return [np.arange(start, min(start + BATCH, len(encoded))) for start in range(0, len(encoded), BATCH)]
 
 
 def _in_order(logits: dict[int, np.ndarray]) -> np.ndarray:
@@ -89,9 +104,9 @@ def _in_order(logits: dict[int, np.ndarray]) -> np.ndarray:
     return ordered
 
 
-def normalised(head_scores: np.ndarray) -> np.ndarray:
-    """(layers, heads), each layer divided by its l2 norm over all its heads. Over survivors only, a
-    layer's last head would always score highest."""
-    norms = np.linalg.norm(head_scores, axis=1, keepdims=True)
+def normalised(head_scores: np.ndarray, over: np.ndarray) -> np.ndarray:
+    """(layers, heads), each layer divided by its l2 norm over these of its heads. over: bool, of the same
+    shape; over survivors only, a layer's last head always scores 1, the highest."""
+    norms = np.linalg.norm(head_scores * over, axis=1, keepdims=True)
     scaled: np.ndarray = head_scores / (norms + 1e-20)
     return scaled

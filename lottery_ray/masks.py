@@ -93,6 +93,21 @@ def mlps(mask: Mask) -> np.ndarray:
     return np.concatenate([part.kept for part in mask if part.component == "mlp"])
 
 
+def head_scores(mask: Mask) -> np.ndarray:
+    """float32 (layers, heads), of a mask whose parts have scores."""
+    return np.stack([part.score for part in mask if part.component == "heads" and part.score is not None])
+
+
+def mlp_scores(mask: Mask) -> np.ndarray:
+    """float32 (layers,), of a mask whose parts have scores."""
+    return np.concatenate([p.score for p in mask if p.component == "mlp" and p.score is not None])
+
+
+def kept(mask: Mask) -> int:
+    """How many components it keeps."""
+    return sum(int(part.kept.sum()) for part in mask)
+
+
 def sizes(mask: Mask) -> dict[str, dict[str, int]]:
     """{component: {"kept": k, "of": n}}."""
     totals: dict[str, dict[str, int]] = {}

@@ -4,6 +4,7 @@
       Finetune                    weights, dev score and predictions
         Search                    the state after every step, component scores, the good mask
           Ticket                  a mask, its pruned score and its retrained score
+          NullDraws               the pruned scores of many random masks of the good one's size
 
 A node holds all that changes its result and nothing else, so that its key names its result: where
 data and weights lie, devices and workers are in `study.Site`.
@@ -13,13 +14,29 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, ClassVar, Literal
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Any, ClassVar, Literal, get_args
 
 from lottery_ray.language import Language
 
-Kind = Literal["good", "random", "bad"]
-KINDS: tuple[Kind, ...] = ("good", "random", "bad")
+Kind = Literal[
+    "good",
+    "random",
+    "layer_matched",
+    "bad",
+    "pretrained",
+    "super",
+    "super_random",
+    "super_bad",
+    "transfer",
+]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+SUPER: tuple[Kind, ...] = ("super", "super_random", "super_bad")
+Start = Literal["pretrained", "random", "frozen"]
+Size = Literal["stopping"] | float
+Components = Literal["both", "heads", "mlps"]
+SearchData = Literal["dev", "held_out", "train_subset"]
+Rule = Literal["exact", "bernoulli", "largest_removed", "released"]
 Precision = Literal["fp32", "bf16"]
 
 
@@ -121,8 +138,9 @@ class Finetune:
     """Train the full model on a task.
 
     start: the weights it starts from: pre-trained, or random (the control that shows what
-    pre-training is worth).
+    pre-training is worth), or pre-trained and frozen, so that the classification head alone is trained.
     train_limit: this many training rows, drawn once per task; None is all of them.
+    held_out: share of these rows that neither fine-tuning nor retraining sees, for a search to use.
     """
 
     VERSION: ClassVar[int] = 1
@@ -133,7 +151,8 @@ class Finetune:
     data: Data
     recipe: Recipe = Recipe()
     train_limit: int | None = None
-    start: Literal["pretrained", "random"] = "pretrained"
+    start: Start = "pretrained"
+    held_out: float = before(0.0)
 
 
 @dataclass(frozen=True)
@@ -142,31 +161,57 @@ class Structured:
 
     step: share of all heads that the first phase removes at a time, beside one MLP; the second phase
     removes half as many heads alone, the third one MLP alone.
+    components: both, in these three phases; or heads alone, or MLPs alone, in one phase.
+    importance: exact and per example, or, as released, cumulative: the magnitude of the gradient summed
+    over all batches so far, summed over batches (protocol 2.1, 6.5).
+    layer_norm: what the heads of a layer are normalised over: all of them, as published, or survivors.
+    later_phases: what phases 2 and 3 start from: the accepted mask's scores; or, as released, those of
+    the last candidate, usually rejected. In the released loop the first phase also ends where MLPs run
+    out, and where heads do, MLPs fall back to those of the step before (protocol 2.2).
+    last_head: whether a layer's last head may go. The released masks of heads alone keep it (2.3).
     """
 
-    name: ClassVar[str] = "structured"
     step: float = 0.1
+    components: Components = before("both")
+    importance: Literal["per_example", "cumulative"] = before("per_example")
+    layer_norm: Literal["all", "survivors"] = before("all")
+    later_phases: Literal["accepted", "released"] = before("accepted")
+    last_head: Literal["prunable", "kept"] = before("prunable")
+
+    @property
+    def name(self) -> str:
+        return next(name for name, components in COMPONENTS.items() if components == self.components)
 
 
 @dataclass(frozen=True)
 class Magnitude:
     """Iterative pruning of the smallest weights of the encoder, over all layers (section 3.1).
 
-    step: share of the remaining weights that a step removes.
+    step: share of the remaining weights that a step removes: 10% as written, 5% as run (protocol 6.3).
+    max_steps: None for no limit. As released, the last of them is looked at and never kept.
     """
 
-    name: ClassVar[str] = "magnitude"
     step: float = 0.1
+    max_steps: int | None = before(None)
+
+    @property
+    def name(self) -> str:
+        return "magnitude"
 
 
-METHODS: dict[str, Structured | Magnitude] = {"structured": Structured(), "magnitude": Magnitude()}
+COMPONENTS: dict[str, Components] = {"structured": "both", "heads": "heads", "mlps": "mlps"}
+METHODS = (*COMPONENTS, "magnitude")
 
 
 @dataclass(frozen=True)
 class Search:
-    """Find the good subnetwork of a fine-tuned model on the dev set.
+    """Find the good subnetwork of a fine-tuned model.
 
-    floor: share of the full model's dev score that it must keep.
+    floor: share of the full model's score that it must keep.
+    data: what scores it: the dev set, as in the paper; the rows that fine-tuning held out; or, as
+    released beside the paper, as many rows as the dev set has of those that it was trained on.
+    down_to: the first phase goes on past the floor until no more than this share is left, so that
+    smaller sizes can be read from its states. 1: it stops at the floor.
     """
 
     VERSION: ClassVar[int] = 1
@@ -174,6 +219,8 @@ class Search:
     finetune: Finetune
     method: Structured | Magnitude
     floor: float = 0.9
+    data: SearchData = before("dev")
+    down_to: float = before(1.0)
 
 
 @dataclass(frozen=True)
@@ -182,9 +229,14 @@ class Ticket:
     weights that fine-tuning started from, by the recipe).
 
     finetune: the fine-tuned model it is scored on.
-    sources: the searches its mask is drawn from.
+    sources: the searches its mask is drawn from: one, or for super-survivors every seed's.
     draw: which of several random draws.
     recipe: of the retraining.
+    size: the search's stopping size, or this share of each kind of component, read from its states.
+    rule: how the mask is drawn (see `tickets`): exactly, or in one of the released ways.
+    start: what retraining starts from.
+    removal: as released, a layer without heads loses its output bias, and a retrained network is scored
+    after a re-load that loses the attention of layers with half their heads (protocol 2.4, 6.2).
     """
 
     VERSION: ClassVar[int] = 1
@@ -194,10 +246,38 @@ class Ticket:
     kind: Kind
     recipe: Recipe = Recipe()
     draw: int = 0
+    size: Size = before("stopping")
+    rule: Rule = before("exact")
+    start: Literal["pretrained", "random"] = before("pretrained")
+    removal: Literal["sound", "released"] = before("sound")
+
+    @property
+    def mask_stream(self) -> str:
+        """The name of the stream its mask is drawn from: the key of the ticket as it would be retrained
+        like its fine-tuned model, so that every retraining of a ticket has the same mask."""
+        recipe = replace(self.finetune.recipe, layout=self.recipe.layout)
+        return key(replace(self, recipe=recipe, start="pretrained", removal="sound"))
 
 
-Node = Pretrain | Finetune | Search | Ticket
-NODE_TYPES = (Pretrain, Finetune, Search, Ticket)
+@dataclass(frozen=True)
+class NullDraws:
+    """The pruned scores of many random masks of a good mask's size, without any training: among them
+    the good one's percentile is the test of being good.
+
+    kind: random, or layer_matched. draws: how many.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    finetune: Finetune
+    source: Search
+    kind: Literal["random", "layer_matched"]
+    draws: int
+    size: Size = "stopping"
+
+
+Node = Pretrain | Finetune | Search | Ticket | NullDraws
+NODE_TYPES = (Pretrain, Finetune, Search, Ticket, NullDraws)
 
 
 def _canonical(value: Any) -> Any:
@@ -240,31 +320,48 @@ def parents(node: Node) -> tuple[Node, ...]:
             found = (node.model,)
         case Search():
             found = (node.finetune, node.finetune.model)
-        case Ticket():
-            found = (node.finetune, node.finetune.model, *node.sources)
+        case Ticket() | NullDraws():
+            sources = sources_of(node)
+            # a magnitude mask of another size is read from the weights themselves
+            weights = [source.finetune for source in sources if isinstance(source.method, Magnitude)]
+            read = weights if node.size != "stopping" else []
+            found = (node.finetune, node.finetune.model, *sources, *read)
     return tuple(dict.fromkeys(n for n in found if isinstance(n, NODE_TYPES)))
 
 
+def sources_of(node: Ticket | NullDraws) -> tuple[Search, ...]:
+    return node.sources if isinstance(node, Ticket) else (node.source,)
+
+
 def stage(node: Node) -> str:
-    """The kind of node, as people name it: pretrain, finetune, search or ticket."""
-    return type(node).__name__.lower()
+    """The kind of node, as people name it: pretrain, finetune, search, ticket or nulls."""
+    return "nulls" if isinstance(node, NullDraws) else type(node).__name__.lower()
 
 
 def labels(node: Node) -> dict[str, Any]:
-    """The flat names a table has columns for; None where a node has no such thing."""
-    flat: dict[str, Any] = dict.fromkeys(("task", "seed", "method", "kind", "draw", "start"))
+    """The flat names a table has columns for; None where a node has no such thing.
+
+    start: what it is trained from. size: "stopping", or a share such as "0.5". source: the task that a
+    transferred ticket comes from. epochs: of its training.
+    """
+    names = ("task", "seed", "method", "kind", "draw", "start", "size", "source", "epochs")
+    flat: dict[str, Any] = dict.fromkeys(names)
     flat["stage"] = stage(node)
     match node:
         case Pretrain():
             flat["seed"] = node.seed
         case Finetune():
-            flat |= {"task": node.task, "seed": node.seed, "start": node.start}
+            flat |= {"task": node.task, "seed": node.seed, "start": node.start, "epochs": node.recipe.epochs}
         case Search():
             flat |= labels(node.finetune) | {"stage": "search", "method": node.method.name}
-        case Ticket():
-            flat |= labels(node.sources[0])
-            flat |= {"task": node.finetune.task, "seed": node.finetune.seed}
-            flat |= {"stage": "ticket", "kind": node.kind, "draw": node.draw}
+        case Ticket() | NullDraws():
+            source = sources_of(node)[0]
+            flat |= labels(source)
+            flat |= {"task": node.finetune.task, "seed": node.finetune.seed, "stage": stage(node)}
+            flat |= {"kind": node.kind, "size": str(node.size)}
+            if isinstance(node, Ticket):
+                flat |= {"draw": node.draw, "start": node.start, "epochs": node.recipe.epochs}
+                flat["source"] = source.finetune.task if node.kind == "transfer" else None
     return flat
 
 
@@ -272,10 +369,17 @@ def title(node: Node) -> str:
     """A short name for people, such as "ticket sst2 seed 42 structured random 0"."""
     flat = labels(node)
     words = [flat["stage"], flat["task"]]
-    words += [f"seed {flat['seed']}", flat["method"], flat["kind"]]
+    words += [f"seed {flat['seed']}", flat["method"], flat["kind"] and flat["kind"].replace("_", " ")]
     words += [flat["draw"] if flat["kind"] == "random" else None]
-    words += ["random start" if flat["start"] == "random" else None]
+    words += [f"from {flat['source']}" if flat["source"] else None]
+    words += [f"size {flat['size']}" if flat["size"] not in (None, "stopping") else None]
+    words += [START_WORDS.get(flat["start"])]
+    if isinstance(node, Ticket) and node.recipe.epochs != node.finetune.recipe.epochs:
+        words += [f"{node.recipe.epochs} epochs"]
     return " ".join(str(word) for word in words if word is not None)
+
+
+START_WORDS = {"random": "random start", "frozen": "frozen encoder"}
 
 
 def with_ancestors(nodes: Iterable[Node]) -> tuple[Node, ...]:

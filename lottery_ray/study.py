@@ -1,19 +1,30 @@
 """What a user asks for, and the nodes that answer it. All bad input is refused here, before a trial."""
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from typing import Literal
 
 from lottery_ray import inputs
 from lottery_ray.errors import InputError
 from lottery_ray.nodes import (
+    COMPONENTS,
     KINDS,
     METHODS,
+    SUPER,
     Finetune,
     Kind,
+    Magnitude,
     Node,
+    NullDraws,
     Pretrain,
     Recipe,
+    Rule,
     Search,
+    SearchData,
+    Size,
+    Start,
+    Structured,
     Ticket,
     key,
     parents,
@@ -23,7 +34,52 @@ from lottery_ray.nodes import (
 from lottery_ray.tasks import EMBEDDED, GLUE, TASKS
 
 PAPER_SEEDS = (1337, 42, 86, 71, 166)
-STAGES = ("pretrain", "finetune", "search", "ticket")
+STAGES = ("pretrain", "finetune", "search", "ticket", "nulls")
+BASELINES = ("random_start", "frozen", "random_ticket", "longer_bad")
+FEW = 500
+"""Held-out rows below which a score on them is flagged: its standard error is above .02 at .8."""
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Where the paper's text, its released code and sound practice differ. The defaults are sound."""
+
+    importance: Literal["per_example", "cumulative"] = "per_example"
+    """Exact, of every example; or the released sum over batches of the gradient summed so far."""
+    layer_norm: Literal["all", "survivors"] = "all"
+    """Head scores are divided by their layer's norm over all of its heads, or over survivors."""
+    later_phases: Literal["accepted", "released"] = "accepted"
+    """The second and third phase start from the accepted mask's scores, or from those of the rejected
+    candidate."""
+    last_head: Literal["prunable", "kept"] = "prunable"
+    """Of a search for heads alone: whether a layer's last head may go."""
+    magnitude_step: float = 0.1
+    """Share of the remaining weights that a step removes: 0.1 as written, 0.05 as run."""
+    magnitude_max_steps: int | None = None
+    """The last of so many steps is never kept; 30 as run. None: no limit."""
+    random: Literal["exact", "bernoulli"] = "exact"
+    """Random structured subnetworks have the good one's size, or have it in expectation."""
+    bad_magnitude: Literal["complement", "largest_removed"] = "complement"
+    """Bad magnitude subnetworks keep what good does not, or the smallest weights."""
+    super_draws: Literal["exact", "released"] = "exact"
+    """Random and bad counterparts of super-survivors are drawn per seed, random ones from the whole
+    network; or bad ones once, and random ones from what neither super nor bad keeps."""
+    removal: Literal["sound", "released"] = "sound"
+    """A layer without heads keeps its output bias; or, as released, loses it, and a retrained network is
+    scored after a re-load that loses the attention of layers with half their heads."""
+
+
+RELEASED = Choices(
+    importance="cumulative",
+    later_phases="released",
+    last_head="kept",
+    magnitude_step=0.05,
+    magnitude_max_steps=30,
+    random="bernoulli",
+    bad_magnitude="largest_removed",
+    super_draws="released",
+    removal="released",
+)
 
 
 @dataclass(frozen=True)
@@ -31,7 +87,7 @@ class Study:
     """What to find out."""
 
     model: str = f"{inputs.BERT_BASE.name}@{inputs.BERT_BASE.commit}"
-    """A BERT checkpoint: a hub name (optionally name@commit), a local folder, or "embedded"."""
+    """A checkpoint: a hub name (optionally name@commit), a local folder, or "embedded"."""
     data: str = inputs.HUB
     """"hub" (nyu-mll/glue at a pinned commit), a folder of <task>/{train,validation}.parquet, or
     "embedded"."""
@@ -39,18 +95,36 @@ class Study:
     """Tasks, by their names on the hub."""
     seeds: tuple[int, ...] = PAPER_SEEDS
     """Seeds; each is one fine-tuned model per task."""
-    methods: tuple[str, ...] = tuple(METHODS)
-    """How to search: structured (heads and MLPs), magnitude (weights)."""
-    kinds: tuple[str, ...] = KINDS
-    """Which subnetworks to compare: good, random, bad."""
+    methods: tuple[str, ...] = ("structured", "magnitude")
+    """How to search: structured (heads and MLPs), heads, mlps, magnitude (weights)."""
+    kinds: tuple[str, ...] = ("good", "random", "bad")
+    """Which subnetworks to compare: good, random, layer_matched (random, as many in every layer), bad,
+    pretrained (the largest weights of the pre-trained model), super (kept in every seed), super_random,
+    super_bad, transfer (another task's good one)."""
+    sizes: tuple[Size, ...] = ("stopping",)
+    """Of subnetworks: where the search stopped, and fixed shares of each kind of component, such as 0.5."""
     random_draws: int = 1
-    """Random subnetworks per good one."""
+    """Random and layer-matched subnetworks per good one, each retrained."""
+    null_draws: int = 0
+    """Random and layer-matched masks per good one that are scored pruned only: the good one's percentile
+    among them is the test of being good."""
+    baselines: tuple[str, ...] = ()
+    """Controls: random_start (the full model from random weights), frozen (the classification head alone
+    is trained), random_ticket (good and random tickets retrained from random weights), longer_bad (bad
+    tickets retrained for twice the epochs)."""
     train_limit: int | None = None
-    """Train on this many examples per task, drawn once. None: on all."""
+    """Use this many training examples per task, drawn once. None: all."""
+    held_out: float = 0.0
+    """Share of the training examples that no training sees, for searches to use."""
+    search_data: SearchData = "dev"
+    """What searches are scored on: the dev set, which then also judges what they find; held-out rows; or
+    as many training examples as there are dev ones."""
     floor: float = 0.9
-    """Share of the full model's dev score that a good subnetwork must keep; in (0, 1]."""
-    random_start: bool = False
-    """Also train the full model from random weights: what pre-training is worth."""
+    """Share of the full model's score that a good subnetwork must keep; in (0, 1]."""
+    down_to: float = 1.0
+    """Searches go on past the floor down to this share, so that smaller sizes can be read from them."""
+    choices: Choices = Choices()
+    """Where text, code and sound practice differ."""
     recipe: Recipe = Recipe()
     """How networks are trained."""
 
@@ -65,6 +139,8 @@ class Site:
     """CPUs that Ray reserves per trial (the recipe's threads are what a trial uses)."""
     gpus_per_trial: float | None = None
     """GPUs per trial; 0.25 packs four trials on one. None: one where the cluster has any."""
+    keep_retrained: bool = False
+    """Keep the retrained weights of subnetworks, so that they can be exported. They take much space."""
     address: str | None = None
     """A running Ray cluster to join. None: $RAY_ADDRESS, or else this machine."""
 
@@ -86,20 +162,31 @@ PRESETS = {
             data=inputs.EMBEDDED,
             tasks=tuple(EMBEDDED),
             seeds=(1, 2, 3),
-            random_start=True,
+            baselines=("random_start",),
             recipe=Recipe(epochs=5, learning_rate=1e-3, warmup=0.1),
         ),
         Site(root="results/demo"),
     ),
     "glue": Preset(
         "GLUE with the model and data of your choice; three tasks and three seeds to begin with.",
-        Study(tasks=("sst2", "mrpc", "stsb"), seeds=PAPER_SEEDS[:3]),
+        Study(
+            tasks=("sst2", "mrpc", "stsb"),
+            seeds=PAPER_SEEDS[:3],
+            held_out=0.1,
+            search_data="held_out",
+            down_to=0.3,
+        ),
         Site(root="results/glue"),
     ),
     "paper": Preset(
         "The paper's grid: nine tasks, five seeds, bert-base-uncased, 405 nodes. Wants GPUs.",
-        Study(),
+        Study(down_to=0.3),
         Site(root="results/paper"),
+    ),
+    "paper-as-released": Preset(
+        "The same grid with every choice of the released code, errors included.",
+        Study(choices=RELEASED),
+        Site(root="results/paper-as-released"),
     ),
 }
 
@@ -124,32 +211,96 @@ def plan(study: Study) -> Plan:
     model = inputs.model(study.model, study.recipe.threads, folders)
     # the layout changes how structured tickets are retrained, and nothing else
     recipe = replace(study.recipe, layout=Recipe().layout)
+    grid: Grid = {}
     leaves: list[Node] = []
     for name in study.tasks:
         data = inputs.data(study.data, TASKS[name], folders)
         for seed in study.seeds:
-            full = Finetune(name, seed, model, data, recipe, study.train_limit)
-            leaves += _branch(study, full)
-            if study.random_start:
-                leaves.append(Finetune(name, seed, model, data, recipe, study.train_limit, start="random"))
+            full = Finetune(name, seed, model, data, recipe, study.train_limit, held_out=study.held_out)
+            leaves.append(full)
+            starts: dict[str, Start] = {"random_start": "random", "frozen": "frozen"}
+            leaves += [replace(full, start=starts[name]) for name in starts if name in study.baselines]
+            for method in study.methods:
+                found = Search(
+                    full, _method(method, study.choices), study.floor, study.search_data, study.down_to
+                )
+                grid[name, seed, method] = found
+                leaves.append(found)
+    for place in grid:
+        leaves += _tickets(study, grid, place)
     return Plan(with_ancestors(leaves), folders)
 
 
-def _branch(study: Study, full: Finetune) -> list[Node]:
-    """A fine-tuned model with its searches and tickets."""
-    nodes: list[Node] = [full]
-    for method in study.methods:
-        search = Search(full, METHODS[method], study.floor)
-        recipe = study.recipe if method == "structured" else full.recipe
-        nodes.append(search)
-        for kind in study.kinds:
-            draws = study.random_draws if kind == "random" else 1
-            nodes += [Ticket(full, (search,), _kind(kind), recipe, draw) for draw in range(draws)]
-    return nodes
+Grid = dict[tuple[str, int, str], Search]
+"""{(task, seed, method): search}"""
 
 
-def _kind(name: str) -> Kind:
-    return next(kind for kind in KINDS if kind == name)
+def _method(name: str, choices: Choices) -> Structured | Magnitude:
+    if name == "magnitude":
+        return Magnitude(choices.magnitude_step, choices.magnitude_max_steps)
+    return Structured(
+        components=COMPONENTS[name],
+        importance=choices.importance,
+        layer_norm=choices.layer_norm,
+        later_phases=choices.later_phases,
+        last_head=choices.last_head if name == "heads" else "prunable",
+    )
+
+
+def _tickets(study: Study, grid: Grid, place: tuple[str, int, str]) -> list[Node]:
+    """What is drawn from one search, or for super-survivors and transfer beside it from others."""
+    task, seed, method = place
+    search = grid[place]
+    layout = study.recipe.layout if method != "magnitude" else Recipe().layout
+    every_seed = tuple(grid[task, other, method] for other in study.seeds)
+    elsewhere = [(grid[other, seed, method],) for other in study.tasks if other != task]
+    nodes: list[Node] = []
+    for size in study.sizes:
+        for kind in _kinds(study, method):
+            sources = [every_seed] if kind in SUPER else elsewhere if kind == "transfer" else [(search,)]
+            for draw in range(study.random_draws if kind in ("random", "layer_matched") else 1):
+                nodes += [
+                    Ticket(
+                        search.finetune,
+                        source,
+                        kind,
+                        replace(search.finetune.recipe, layout=layout),
+                        draw,
+                        size,
+                        _rule(kind, method, study.choices),
+                        removal=study.choices.removal if method != "magnitude" else "sound",
+                    )
+                    for source in sources
+                ]
+        if study.null_draws:
+            kinds: tuple[Literal["random"], Literal["layer_matched"]] = ("random", "layer_matched")
+            nodes += [NullDraws(search.finetune, search, kind, study.null_draws, size) for kind in kinds]
+    return nodes + _baselines(study, nodes)
+
+
+def _baselines(study: Study, nodes: list[Node]) -> list[Node]:
+    """The same tickets from random weights, or trained for longer."""
+    first = [node for node in nodes if isinstance(node, Ticket) and node.draw == 0]
+    found: list[Node] = []
+    if "random_ticket" in study.baselines:
+        found += [replace(node, start="random") for node in first if node.kind in ("good", "random")]
+    if "longer_bad" in study.baselines:
+        longer = {node: replace(node.recipe, epochs=2 * node.recipe.epochs) for node in first}
+        found += [replace(node, recipe=longer[node]) for node in first if node.kind == "bad"]
+    return found
+
+
+def _kinds(study: Study, method: str) -> list[Kind]:
+    """The pre-trained control is about weights."""
+    return [k for k in KINDS if k in study.kinds and (k != "pretrained" or method == "magnitude")]
+
+
+def _rule(kind: Kind, method: str, choices: Choices) -> Rule:
+    if kind == "random" and method != "magnitude":
+        return choices.random
+    if kind == "bad" and method == "magnitude" and choices.bad_magnitude == "largest_removed":
+        return "largest_removed"
+    return choices.super_draws if kind in ("super_random", "super_bad") else "exact"
 
 
 def _check_choices(study: Study) -> None:
@@ -160,23 +311,79 @@ def _check_choices(study: Study) -> None:
         ("--tasks", study.tasks, tasks),
         ("--methods", study.methods, METHODS),
         ("--kinds", study.kinds, KINDS),
+        ("--baselines", study.baselines, BASELINES),
     ):
         for name in chosen:
             if name not in known:
                 raise InputError(f"{flag} {name}: unknown; choose from {', '.join(known)}.")
     _check_once("--tasks", study.tasks)
     _check_once("--seeds", study.seeds)
-    if not 0 < study.floor <= 1:
-        raise InputError(f"--floor {study.floor}: must be above 0 and at most 1.")
+    _check_once("--sizes", study.sizes)
+    for flag, share in (
+        ("--floor", study.floor),
+        ("--down-to", study.down_to),
+        ("--choices.magnitude-step", study.choices.magnitude_step),
+    ):
+        if not 0 < share <= 1:
+            raise InputError(f"{flag} {share}: must be above 0 and at most 1.")
     for flag, value in (
         ("--train-limit", study.train_limit),
         ("--random-draws", study.random_draws),
+        ("--choices.magnitude-max-steps", study.choices.magnitude_max_steps),
         ("--recipe.epochs", study.recipe.epochs),
         ("--recipe.batch-size", study.recipe.batch_size),
         ("--recipe.threads", study.recipe.threads),
     ):
         if value is not None and value < 1:
             raise InputError(f"{flag} {value}: must be at least 1.")
+    if study.null_draws < 0:
+        raise InputError(f"--null-draws {study.null_draws}: must be at least 0.")
+    _check_search_data(study)
+    _check_sizes(study)
+    _check_kinds(study)
+
+
+def _check_search_data(study: Study) -> None:
+    if not 0 <= study.held_out < 1:
+        raise InputError(f"--held-out {study.held_out}: must be at least 0 and below 1.")
+    if study.search_data == "held_out" and not study.held_out:
+        raise InputError("--search-data held_out: no rows are held out; add --held-out 0.1, or use dev.")
+
+
+def _check_sizes(study: Study) -> None:
+    shares = [size for size in study.sizes if not isinstance(size, str)]
+    for share in shares:
+        if not 0 < share < 1:
+            raise InputError(f"--sizes {share}: must be stopping, or a share above 0 and below 1.")
+    structured = [name for name in study.methods if name != "magnitude"]
+    if structured and shares and min(shares) < study.down_to:
+        raise InputError(
+            f"--sizes {min(shares)}: searches stop at {'the floor' if study.down_to == 1 else study.down_to};"
+            f" add --down-to {min(shares)}."
+        )
+
+
+def _check_kinds(study: Study) -> None:
+    """Every kind and baseline must have something to be made of."""
+    for flag, wanted, possible, needs in (
+        ("--kinds super", set(study.kinds) & set(SUPER), len(study.seeds) > 1, "at least two --seeds"),
+        ("--kinds transfer", "transfer" in study.kinds, len(study.tasks) > 1, "at least two --tasks"),
+        (
+            "--kinds pretrained",
+            "pretrained" in study.kinds,
+            "magnitude" in study.methods,
+            "magnitude pruning",
+        ),
+        ("--baselines longer_bad", "longer_bad" in study.baselines, "bad" in study.kinds, "--kinds bad"),
+        (
+            "--baselines random_ticket",
+            "random_ticket" in study.baselines,
+            {"good", "random"} & set(study.kinds),
+            "--kinds good or random",
+        ),
+    ):
+        if wanted and not possible:
+            raise InputError(f"{flag}: needs {needs}.")
 
 
 def _check_once(flag: str, values: tuple[object, ...]) -> None:
@@ -198,7 +405,10 @@ def cost(node: Node) -> float:
             rows = min(finetune.train_limit or size, size)
             return rows * finetune.recipe.epochs * (0.5 if isinstance(node, Search) else 1)
         case Ticket():
-            return cost(node.finetune)
+            return cost(node.finetune) * node.recipe.epochs / node.finetune.recipe.epochs
+        case NullDraws():
+            # forward passes over some hundred dev examples
+            return 300 * node.draws
 
 
 def remaining_path(nodes: tuple[Node, ...]) -> dict[Node, float]:
@@ -220,3 +430,26 @@ def count_by_stage(nodes: tuple[Node, ...], done: set[str]) -> dict[str, tuple[i
         finished, total = counts.get(stage(node), (0, 0))
         counts[stage(node)] = finished + (key(node) in done), total + 1
     return counts
+
+
+def chosen(study: Study) -> dict[str, object]:
+    """Every field of a study by the name of its flag, without the dashes."""
+    return dict(_flat("", study))
+
+
+def _flat(prefix: str, value: object) -> Iterator[tuple[str, object]]:
+    for f in fields(value):  # type: ignore[arg-type]
+        inner = getattr(value, f.name)
+        name = prefix + f.name.replace("_", "-")
+        yield from _flat(f"{name}.", inner) if is_dataclass(inner) else [(name, inner)]
+
+
+def few_held_out(study: Study) -> dict[str, int]:
+    """{task: held-out rows} where a search has so few of them that its score says little."""
+    rows = {name: int(_rows(study, name) * study.held_out) for name in study.tasks}
+    return {name: count for name, count in rows.items() if study.search_data == "held_out" and count < FEW}
+
+
+def _rows(study: Study, task: str) -> int:
+    size = TASKS[task].train_size
+    return min(study.train_limit or size, size)

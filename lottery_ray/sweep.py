@@ -126,6 +126,7 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
                 root=store.absolute,
                 folders=plan.folders,
                 gpus=gpus,
+                keep_retrained=site.keep_retrained,
             ),
             {"CPU": site.cpus_per_trial, "GPU": gpus},
         )
@@ -146,11 +147,17 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
 
 
 def _trial(
-    config: dict[str, Any], *, nodes: dict[str, Node], root: str, folders: dict[str, str], gpus: float
+    config: dict[str, Any],
+    *,
+    nodes: dict[str, Node],
+    root: str,
+    folders: dict[str, str],
+    gpus: float,
+    keep_retrained: bool,
 ) -> None:
     from lottery_ray.trial import run
 
-    run(nodes[config["node"]], root, folders, cpu=gpus == 0)
+    run(nodes[config["node"]], root, folders, cpu=gpus == 0, keep_retrained=keep_retrained)
     tune.report({"done": 1})
 
 

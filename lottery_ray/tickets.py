@@ -1,60 +1,154 @@
-"""Draw the mask of a ticket from a good mask: good itself, random of its size, or bad.
+"""Draw the mask of a ticket from the good masks that searches found.
 
-Sizes are exact, heads, MLPs and weights each (section 4 of the paper; its released code drew random
-structured masks whose sizes match in expectation only).
+By default sizes are exact, heads, MLPs and weights each (section 4 of the paper), and what bad may not
+share with good it does not share. The released ways of drawing are rules with names:
+
+    bernoulli         random: each component is kept with the good mask's share, heads and MLPs apart, so
+                      that sizes match in expectation only
+    largest_removed   bad: the weights of largest magnitude go, whatever good keeps (`trial` draws it)
+    released          super_random: drawn only from what neither super nor super_bad keeps, where that is
+                      enough; super_bad: one draw for all seeds (its stream has no seed)
 """
 
-import dataclasses
 from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from lottery_ray.masks import Mask, Part
-from lottery_ray.nodes import Kind
+from lottery_ray.masks import Mask, Part, sizes
+from lottery_ray.nodes import Kind, Rule
 
 Flags = npt.NDArray[np.bool_]
+Stream = np.random.Generator | np.random.RandomState
+
+RELEASED_TASKS = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
+RELEASED_SEEDS = (1337, 42, 86, 71, 166)
 
 
-def draw(kind: Kind, good: Mask, rng: np.random.Generator) -> Mask:
-    """The mask of a ticket.
+def draw(kind: Kind, goods: Sequence[Mask], rng: np.random.Generator, rule: Rule = "exact") -> Mask:
+    """The mask of a ticket, of the size of the good one, or of super's.
 
-    good: the mask that a search found. random keeps as many of each component, anywhere in the
-    network. bad keeps what good does not, topped up from good, or cut, at random, to the same size.
+    goods: the good masks of its sources: one, or for super-survivors every seed's.
+
+    good, transfer: the mask itself. random: as many of each component, anywhere in the network.
+    layer_matched: as many in every layer. bad: what good does not keep, topped up from good, or cut, at
+    random. super: what all of them keep. super_random: random of its size. super_bad: what none of them
+    keeps, topped up from what not all of them keep, then from super, or cut, at random.
     """
-    if kind == "good":
-        return tuple(dataclasses.replace(part, score=None) for part in good)
-    by_component: dict[str, list[Part]] = defaultdict(list)
-    for part in good:
-        by_component[part.component].append(part)
-    return tuple(
-        part
-        for parts in by_component.values()
-        for part in _split(_drawn(kind, np.concatenate([p.kept for p in parts]), rng), parts)
-    )
+    by_layer = kind == "layer_matched"
+    groups = zip(*(_flags(good, by_layer=by_layer) for good in goods), strict=True)
+    drawn = [_drawn(kind, np.stack(kept), rng, rule) for kept in groups]
+    return _split(drawn, goods[0], by_layer=by_layer)
 
 
-def _drawn(kind: Kind, good: Flags, rng: np.random.Generator) -> Flags:
-    """good: bool (components,). Returns the same shape, keeping as many."""
-    size = int(good.sum())
-    if kind == "random":
-        return _chosen(np.arange(good.size), size, good.size, rng)
-    complement = np.flatnonzero(~good)
-    if complement.size >= size:
-        return _chosen(complement, size, good.size, rng)
-    top_up = _chosen(np.flatnonzero(good), size - complement.size, good.size, rng)
-    return ~good | top_up
+def bernoulli(good: Mask, rng: Stream) -> Mask:
+    """Each component is kept with the share that good keeps of its kind: one uniform number each, heads
+    first (create_random_masks.ipynb of the paper's repository)."""
+    return _split([rng.random(kept.size) < kept.mean() for kept in _flags(good)], good)
 
 
-def _chosen(pool: np.ndarray, count: int, size: int, rng: np.random.Generator) -> Flags:
+def released_stream(task: str, seed: int, components: int) -> np.random.RandomState | None:
+    """The stream that the released random masks of a task and seed were drawn from: NumPy's global one,
+    seeded with 13, after all tasks and seeds before it. None outside the paper's grid.
+
+    components: heads and MLPs of the network, 156 in the paper's.
+    """
+    if task not in RELEASED_TASKS or seed not in RELEASED_SEEDS:
+        return None
+    stream = np.random.RandomState(13)
+    number = RELEASED_TASKS.index(task) * len(RELEASED_SEEDS) + RELEASED_SEEDS.index(seed)
+    stream.random(number * components)
+    return stream
+
+
+def _drawn(kind: Kind, goods: Flags, rng: np.random.Generator, rule: Rule) -> Flags:
+    """goods: bool (sources, components). Returns bool (components,)."""
+    every: Flags = np.logical_and.reduce(goods)
+    some: Flags = np.logical_or.reduce(goods)
+    size = int(every.sum())
+    match kind, rule:
+        case (("good" | "transfer" | "super"), _):
+            return every
+        case (("random" | "layer_matched"), _) | ("super_random", "exact"):
+            return chosen(every.size, [np.ones_like(every)], size, rng)
+        case "bad", _:
+            return chosen(every.size, [~every, every], size, rng)
+        case "super_bad", "exact":
+            return chosen(every.size, [~some, some & ~every, every], size, rng)
+        case "super_bad", _:
+            return _released_super_bad(every, some, rng)
+    raise ValueError(f"{kind} is not drawn by the rule {rule}")
+
+
+def _released_super_bad(every: Flags, some: Flags, rng: np.random.Generator) -> Flags:
+    """compute_super_masks.py of the paper's repository: where what some seeds keep does not suffice, the
+    top-up may be any other component, super's too."""
+    between, missing = some & ~every, int(every.sum()) - int((~some).sum())
+    top_up = between if between.sum() >= missing else some
+    return chosen(every.size, [~some, top_up], int(every.sum()), rng)
+
+
+def released_super_random(goods: Sequence[Mask], bad: Mask, rng: np.random.Generator) -> Mask:
+    """As released: of super's size, from what neither super nor super_bad keeps; where that is not
+    enough, all of it, topped up at random."""
+    pairs = zip(*(_flags(good) for good in goods), strict=True)
+    drawn = []
+    for kept, poor in zip(pairs, _flags(bad), strict=True):
+        every = np.all(kept, axis=0)
+        neither = ~every & ~poor
+        drawn.append(chosen(every.size, [neither, ~neither], int(every.sum()), rng))
+    return _split(drawn, goods[0])
+
+
+def chosen(size: int, tiers: Sequence[Flags], count: int, rng: np.random.Generator) -> Flags:
+    """bool (size,), of which `count` are True: all of the first tiers that fit, and of the next a uniform
+    choice. tiers: bool (size,) each, disjoint."""
     kept = np.zeros(size, bool)
-    kept[rng.choice(pool, count, replace=False, shuffle=False)] = True
+    for tier in tiers:
+        pool = np.flatnonzero(tier)
+        if count <= pool.size:
+            kept[rng.choice(pool, count, replace=False, shuffle=False)] = True
+            break
+        kept[pool] = True
+        count -= pool.size
     return kept
 
 
-def _split(kept: np.ndarray, parts: list[Part]) -> list[Part]:
-    ends = np.cumsum([part.kept.size for part in parts])[:-1]
-    pieces = np.split(kept, ends)
-    return [
-        dataclasses.replace(part, kept=piece, score=None) for part, piece in zip(parts, pieces, strict=True)
-    ]
+def forced_overlap(a: Mask, b: Mask) -> dict[str, int]:
+    """{component: how many two masks of these sizes must share}."""
+    return {
+        component: max(0, size["kept"] + other["kept"] - size["of"])
+        for (component, size), other in zip(sizes(a).items(), sizes(b).values(), strict=True)
+    }
+
+
+def common(a: Mask, b: Mask) -> dict[str, int]:
+    """{component: how many both keep}."""
+    both = tuple(replace(p, kept=p.kept & q.kept) for p, q in zip(a, b, strict=True))
+    return {component: size["kept"] for component, size in sizes(both).items()}
+
+
+def _groups(mask: Mask, *, by_layer: bool = False) -> list[list[Part]]:
+    """The parts of each kind of component, or of each kind in each layer, in the mask's order."""
+    found: dict[tuple[str, int], list[Part]] = defaultdict(list)
+    for part in mask:
+        found[part.component, part.layer if by_layer else 0].append(part)
+    return list(found.values())
+
+
+def _flags(mask: Mask, *, by_layer: bool = False) -> list[Flags]:
+    return [np.concatenate([part.kept for part in group]) for group in _groups(mask, by_layer=by_layer)]
+
+
+def _split(drawn: list[Flags], like: Mask, *, by_layer: bool = False) -> Mask:
+    """The mask with the parts of `like`, in its order, that keeps what was drawn for each group."""
+    pieces: dict[tuple[str, int, str], Flags] = {}
+    for kept, group in zip(drawn, _groups(like, by_layer=by_layer), strict=True):
+        ends = np.cumsum([part.kept.size for part in group])[:-1]
+        for part, piece in zip(group, np.split(kept, ends), strict=True):
+            pieces[part.component, part.layer, part.name] = piece
+    return tuple(
+        replace(part, kept=pieces[part.component, part.layer, part.name], score=None) for part in like
+    )

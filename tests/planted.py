@@ -98,7 +98,7 @@ class Planted:
         return masks.structured_mask(rng.random(likely.shape) < likely, mlps)
 
     def _ticket(self, node: Ticket, folder: Path) -> dict[str, object]:
-        mask = tickets.draw(node.kind, self.found[node.sources[0]], streams.generator("mask", key(node)))
+        mask = tickets.draw(node.kind, (self.found[node.sources[0]],), streams.generator("mask", key(node)))
         self._write_mask(node, mask, folder)
         sizes = masks.sizes(mask)
         each = 1 if "weight" in sizes else 100

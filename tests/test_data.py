@@ -15,6 +15,7 @@ from lottery_ray.errors import InputError
 from lottery_ray.inputs import data_sha256
 from lottery_ray.nodes import FolderData, HubData
 from lottery_ray.pretraining import IDS, make_tokenizer
+from lottery_ray.rows import limited
 from lottery_ray.tasks import TASKS
 
 
@@ -68,12 +69,12 @@ def test_pairs_are_tokenised_as_bert_expects() -> None:
 def test_the_training_limit_draws_the_same_rows_whatever_came_before() -> None:
     rows = language.table(language.Language(), "similarity", "train")
     task = TASKS["similarity"]
-    first = data.limited(rows, task, 100)["idx"].to_pylist()
+    first = limited(rows, task, 100)["idx"].to_pylist()
     np.random.default_rng(3).random(10)
-    assert data.limited(rows, task, 100)["idx"].to_pylist() == first
+    assert limited(rows, task, 100)["idx"].to_pylist() == first
     assert len(set(first)) == 100
     assert first != list(range(100))
-    assert data.limited(rows, task, None).num_rows == data.limited(rows, task, 5_000).num_rows == 1_000
+    assert limited(rows, task, None).num_rows == limited(rows, task, 5_000).num_rows == 1_000
 
 
 def write_task(folder: Path, task: str, validation: str) -> None:

@@ -12,9 +12,11 @@ from tests.folders import data_folder, model_folder
 
 ROOT = Path(__file__).parents[1]
 TORCH_FREE = [
-    "streams errors tasks adapters language masks nodes tickets store inputs study progress",
+    "streams errors tasks adapters language masks nodes tickets store inputs rows study progress",
 ]
-TORCH = ["data networks pruning models importance search training pretraining trial debug"]
+TORCH = [
+    "data networks pruning models importance search training pretraining released work execute trial debug"
+]
 RAY = ["sweep"]
 ORDER = " ".join(TORCH_FREE + TORCH + RAY).split()
 """Each file imports only files that stand before it."""

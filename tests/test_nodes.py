@@ -115,6 +115,16 @@ SAMPLES: dict[str, Any] = {
     "sha256": "ef" * 32,
     "name": "c/d",
     "commit": "1" * 40,
+    "components": "mlps",
+    "importance": "cumulative",
+    "layer_norm": "survivors",
+    "later_phases": "released",
+    "last_head": "kept",
+    "max_steps": 30,
+    "size": 0.5,
+    "rule": "bernoulli",
+    "removal": "released",
+    "source": MAGNITUDE,
 }
 
 
@@ -231,7 +241,7 @@ def test_the_papers_grid_is_405_nodes() -> None:
     assert len({key(node) for node in plan(PRESETS["paper"].study).nodes}) == 405
 
 
-SMALL = Study(tasks=("mrpc",), seeds=(1,), methods=("structured",), kinds=("good",))
+SMALL = Study(tasks=("mrpc",), seeds=(1,), methods=("structured",), kinds=("good",), down_to=0.3)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +252,12 @@ SMALL = Study(tasks=("mrpc",), seeds=(1,), methods=("structured",), kinds=("good
         {"methods": ("magnitude", "structured")},
         {"kinds": ("random", "good", "bad")},
         {"kinds": ("good", "random"), "random_draws": 3},
-        {"random_start": True},
+        {"baselines": ("random_start", "frozen", "random_ticket")},
+        {"sizes": ("stopping", 0.5, 0.3)},
+        {"null_draws": 100},
+        {"methods": ("structured", "heads", "mlps")},
+        {"kinds": ("good", "layer_matched", "bad"), "baselines": ("longer_bad",)},
+        {"tasks": ("rte", "mrpc"), "kinds": ("good", "transfer")},
     ],
 )
 def test_a_larger_study_only_adds_nodes(more: dict[str, Any]) -> None:
@@ -263,6 +278,9 @@ def test_labels_name_what_a_ticket_is_scored_on() -> None:
         "kind": "random",
         "draw": 2,
         "start": "pretrained",
+        "size": "stopping",
+        "source": None,
+        "epochs": 3,
     }
     assert title(ticket) == "ticket mrpc seed 7 magnitude random 2"
 

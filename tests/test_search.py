@@ -14,6 +14,7 @@ from torch.nn.utils import prune
 
 from lottery_ray import search
 from lottery_ray.importance import Importance
+from lottery_ray.nodes import Magnitude, Structured
 from lottery_ray.search import Scored, StructuredStep, largest, last_accepted, magnitude, structured
 
 LAYERS, WIDTH = 4, 10
@@ -38,7 +39,7 @@ class Looks:
 
 
 def run(looks: Looks, step: float = 0.1, floor: float = 0.9) -> list[StructuredStep]:
-    return structured(looks, (LAYERS, WIDTH), step, floor)
+    return structured(looks, (LAYERS, WIDTH), Structured(step), floor)
 
 
 def counts(steps: list[StructuredStep]) -> list[tuple[str, int, int, bool]]:
@@ -144,7 +145,7 @@ def test_every_structured_search_shrinks_by_its_steps(
     def look(heads: np.ndarray, mlps: np.ndarray) -> Scored:
         return Scored(rng.uniform(0.85, 1.0), Importance(rng.random((layers, width)), rng.random(layers)))
 
-    steps = structured(look, (layers, width), step, 0.9)
+    steps = structured(look, (layers, width), Structured(step), 0.9)
     count = max(1, int(layers * width * step))
     removes = {"heads and MLPs": (count, 1), "heads": (max(1, count // 2), 0), "MLPs": (0, 1)}
     accepted = steps[0]
@@ -186,7 +187,7 @@ def removals(total: int, step: float) -> list[int]:
 @pytest.mark.parametrize("step", [0.1, 0.05, 0.37])
 def test_sizes_follow_torchs_rounding(total: int, step: float) -> None:
     magnitudes = np.random.default_rng(0).random(total).astype(np.float32)
-    steps, good = magnitude(magnitudes, lambda mask: 1.0, step, 0.9)
+    steps, good = magnitude(magnitudes, lambda mask: 1.0, Magnitude(step), 0.9)
     found = [step.kept for step in steps[1:]]
     by_torch = removals(total, step)
     assert found[: len(by_torch)] == by_torch
@@ -210,7 +211,7 @@ def test_masks_are_those_of_torchs_global_pruning(decimals: int) -> None:
         asked.append(mask.copy())
         return 1.0
 
-    magnitude(flat, look, 0.1, 0.9)
+    magnitude(flat, look, Magnitude(0.1), 0.9)
     for mask in asked[1:30]:
         prune.global_unstructured(names, prune.L1Unstructured, amount=0.1)
         theirs = torch.cat([getattr(layer, f"{name}_mask").flatten() for layer, name in names]).bool().numpy()
@@ -239,7 +240,7 @@ def test_magnitude_masks_are_nested_and_follow_from_their_thresholds(
         asked.append(mask.copy())
         return 1.0 if len(asked) <= passes else 0.5
 
-    steps, good = magnitude(weights, look, step, 0.9)
+    steps, good = magnitude(weights, look, Magnitude(step), 0.9)
     assert len(steps) == len(asked)
     assert asked[0].all()
     for number, (found, mask) in enumerate(zip(steps, asked, strict=True)):
@@ -264,6 +265,6 @@ def test_of_equal_weights_the_first_are_kept() -> None:
 
 def test_a_magnitude_search_that_loses_everything_can_be_recorded() -> None:
     # a classifier that says one class scores 0 with any mask, and a record holds no infinities
-    steps, _ = magnitude(np.ones(10, np.float32), lambda mask: 0.0, 0.1, 0.9)
+    steps, _ = magnitude(np.ones(10, np.float32), lambda mask: 0.0, Magnitude(0.1), 0.9)
     assert steps[-1].kept == 0
     json.dumps([dataclasses.asdict(step) for step in steps], allow_nan=False)

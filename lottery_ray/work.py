@@ -1,0 +1,99 @@
+"""What a node reads: its parents' artifacts, pre-trained models and data."""
+
+import functools
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast
+
+import pyarrow as pa
+from accelerate import Accelerator
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from lottery_ray import data, models
+from lottery_ray.errors import InputError
+from lottery_ray.inputs import MODEL_FILES, model_sha256
+from lottery_ray.nodes import Finetune, FolderModel, HubModel, Model, Node, Pretrain, Recipe, SearchData
+from lottery_ray.rows import held_out, limited, train_subset
+from lottery_ray.store import Attempt, Record
+from lottery_ray.tasks import TASKS
+
+Rows = Literal["train"] | SearchData
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a node works with.
+
+    folders: {identity: path} of the plan. scratch: for remote artifacts. keep_retrained: whether tickets
+    leave their retrained weights.
+    """
+
+    attempt: Attempt
+    inputs: dict[Node, Record]
+    folders: dict[str, str]
+    scratch: Path
+    accelerator: Accelerator
+    keep_retrained: bool
+
+    def fetch(self, node: Node, *names: str) -> Path:
+        """The folder that holds these artifacts of a parent (all of them, if none is named)."""
+        record = self.inputs[node]
+        into = self.scratch / record.key
+        paths = [self.attempt.store.fetch(record, name, into) for name in names or record.artifacts]
+        return paths[0].parent
+
+    def checkpoint(self, model: Model) -> Path:
+        """The folder with the pre-trained model and its tokenizer."""
+        match model:
+            case Pretrain():
+                return self.fetch(model)
+            case FolderModel():
+                return _unchanged(Path(self.folders[model.sha256]), model.sha256)
+            case HubModel():
+                from huggingface_hub import snapshot_download
+
+                return Path(
+                    snapshot_download(model.name, revision=model.commit, allow_patterns=list(MODEL_FILES))
+                )
+
+    def initial(self, node: Finetune, start: Literal["pretrained", "random"]) -> models.Network:
+        """The network that fine-tuning and retraining start from, on its device."""
+        folder = self.checkpoint(node.model)
+        network = models.initial(folder, TASKS[node.task], node.seed, start)
+        return cast(models.Network, self.accelerator.prepare(network))
+
+    def fine_tuned(self, node: Finetune) -> models.Network:
+        """The network that fine-tuning left, on its device."""
+        network = models.load(self.fetch(node, "config.json", "model.safetensors"))
+        return cast(models.Network, self.accelerator.prepare(network))
+
+    def tokenizer(self, node: Finetune) -> PreTrainedTokenizerBase:
+        found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self.checkpoint(node.model))
+        return found
+
+    def encoded(self, node: Finetune, rows: Rows, recipe: Recipe) -> data.Encoded:
+        """Rows of a fine-tuned model's task, tokenised for it: all that it is trained on, or what a search
+        is scored on."""
+        return data.encode(self._table(node, rows), TASKS[node.task], self.tokenizer(node), recipe.max_length)
+
+    def _table(self, node: Finetune, rows: Rows) -> pa.Table:
+        task = TASKS[node.task]
+        if rows == "dev":
+            return data.table(node.data, task, "validation", self.folders)
+        table = limited(data.table(node.data, task, "train", self.folders), task, node.train_limit)
+        if node.held_out:
+            apart = held_out(table, task, node.held_out)
+            table = table.filter(pa.array(apart if rows == "held_out" else ~apart))
+        if rows == "train_subset":
+            return train_subset(table, task, node.seed, self._table(node, "dev").num_rows)
+        return table
+
+
+@functools.cache
+def _unchanged(folder: Path, sha256: str) -> Path:
+    if not folder.is_dir():
+        raise InputError(f"{folder} does not exist on {platform.node()}; every machine needs it there.")
+    if model_sha256(folder) != sha256:
+        raise InputError(f"The model in {folder} is not the one that the study was planned on.")
+    return folder
