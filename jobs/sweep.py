@@ -3,6 +3,7 @@
 python jobs/sweep.py demo
 python jobs/sweep.py glue --model bert-base-uncased --data ~/glue --tasks mrpc rte --root results/mrpc
 python jobs/sweep.py paper --root s3://bucket/paper --gpus-per-trial 0.25
+python jobs/sweep.py paper-as-released --dry-run
 """
 
 import sys
@@ -19,7 +20,7 @@ from lottery_ray.inputs import check_hub_model
 from lottery_ray.nodes import Finetune, HubModel, key, title
 from lottery_ray.progress import Progress
 from lottery_ray.store import Store
-from lottery_ray.study import PRESETS, Plan, Site, Study, count_by_stage, plan
+from lottery_ray.study import PRESETS, Plan, Site, Study, chosen, count_by_stage, few_held_out, plan
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def show_error(error: InputError) -> None:
 def run(sweep: Sweep, console: Console) -> int:
     planned = plan(sweep.study)
     if sweep.dry_run:
-        show_plan(planned, records(sweep.site.root, create=False), console)
+        show_plan(sweep, planned, records(sweep.site.root, create=False), console)
         return 0
     done = records(sweep.site.root, create=True)
     missing = [node for node in planned.nodes if key(node) not in done]
@@ -98,17 +99,37 @@ def records(root: str, *, create: bool) -> set[str]:
     return {record.key for record in Store.open(root, create=create).records()}
 
 
-def show_plan(planned: Plan, done: set[str], console: Console) -> None:
-    table = Table(title=f"{len(planned.nodes)} nodes", title_justify="left")
+def show_plan(sweep: Sweep, planned: Plan, done: set[str], console: Console) -> None:
+    for node in planned.nodes:
+        state = "done  " if key(node) in done else "to run"
+        console.print(f"{state}  {key(node)}  {title(node)}", markup=False)
+    table = Table(title=f"\n{len(planned.nodes)} nodes", title_justify="left")
     for heading in ("kind of node", "done", "to run", "all"):
         table.add_column(heading, justify="left" if heading == "kind of node" else "right")
     for name, (finished, total) in count_by_stage(planned.nodes, done).items():
         table.add_row(name, str(finished), str(total - finished), str(total))
     console.print(table)
-    for node in planned.nodes:
-        state = "done  " if key(node) in done else "to run"
-        console.print(f"{state}  {key(node)}  {title(node)}")
+    console.print(choices(sweep.study))
+    for task, count in few_held_out(sweep.study).items():
+        console.print(
+            f"{task}: searches are scored on {count} held-out rows. That is few; their floor is uncertain."
+        )
     console.print("Nothing was run. Leave out --dry-run to run it.")
+
+
+def choices(study: Study) -> Table:
+    """Every choice in which the presets paper and paper-as-released differ, and this study's."""
+    table = Table(title="\nWhere the paper's released code differs from its text or from sound practice")
+    table.title_justify = "left"
+    for heading in ("choice", "this study", "paper", "paper-as-released"):
+        table.add_column(heading, no_wrap=heading == "choice")
+    sound, released, ours = (
+        chosen(s) for s in (PRESETS["paper"].study, PRESETS["paper-as-released"].study, study)
+    )
+    for name in sound:
+        if sound[name] != released[name]:
+            table.add_row(f"--{name}", *(str(values[name]) for values in (ours, sound, released)))
+    return table
 
 
 def report(planned: Plan, root: str) -> int:

@@ -1,0 +1,48 @@
+"""Export a ticket as a plain Hugging Face folder that any from_pretrained loads.
+
+python jobs/export.py results/demo KEY --to my-ticket
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from lottery_ray.errors import InputError
+
+
+def main(
+    root: tyro.conf.Positional[str],
+    ticket: tyro.conf.Positional[str],
+    to: Annotated[Path, tyro.conf.arg(metavar="FOLDER")],
+    retrained: bool = False,
+) -> int:
+    """Export a ticket as a plain Hugging Face folder of full size, its pruned parts zeros.
+
+    Args:
+        root: A root of results: a folder or a URI.
+        ticket: The ticket's key, as scores.csv of the report and --dry-run of a sweep list it.
+        to: The folder to write; it must be new or empty.
+        retrained: Export the retrained weights (kept with --keep-retrained), not the fine-tuned ones.
+    """
+    from lottery_ray.export import export_ticket
+
+    try:
+        record = export_ticket(root, ticket, to, retrained=retrained)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    score = record.result["retrained" if retrained else "pruned"]
+    Console(soft_wrap=True, highlight=False).print(
+        f"Wrote {to}: {record.labels['task']}, {record.labels['method']} {record.labels['kind']},"
+        f" dev score {score:.3f}. Load it with\n"
+        f'  AutoModelForSequenceClassification.from_pretrained("{to}")',
+        markup=False,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main, config=(tyro.conf.FlagCreatePairsOff,)))

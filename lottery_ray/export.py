@@ -1,0 +1,64 @@
+"""A ticket of a root as a plain Hugging Face folder, which needs nothing of lottery_ray."""
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from lottery_ray import masks, models, released
+from lottery_ray.errors import InputError
+from lottery_ray.store import Record, Store
+
+MODEL_ARTIFACTS = ("config.json", "model.safetensors", "mask.arrow", "predictions.arrow")
+
+
+def export_ticket(root: str, key: str, folder: Path, *, retrained: bool) -> Record:
+    """Write a ticket's network and its fine-tuned model's tokenizer into `folder`, of full size, its pruned
+    parts zeros; returns the ticket's record.
+
+    retrained: with the retrained weights, instead of the fine-tuned ones under the mask. Raises InputError
+    if the folder is not empty, if there is no such ticket, or if its retrained weights were not kept.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise InputError(f"--to {folder}: is not empty; name a new folder.")
+    store = Store.open(root)
+    ticket = _ticket(store, root, key)
+    full = store.read(ticket.identity["finetune"])
+    if full is None:
+        raise InputError(f"The fine-tuned model {ticket.identity['finetune']} of this ticket has no record.")
+    if retrained and not any(name.startswith("retrained/") for name in ticket.artifacts):
+        raise InputError(
+            f"The retrained weights of {key} were not kept. Export it as pruned, or run its study with"
+            " --keep-retrained into a new root."
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="lottery_ray_") as copies:
+        mask = masks.from_table(masks.read(store.fetch(ticket, "mask.arrow", Path(copies) / "mask")))
+        if retrained:
+            network = models.load(_fetched(store, ticket, Path(copies), "retrained/"))
+        else:
+            network = models.load(_fetched(store, full, Path(copies), ""))
+            if ticket.identity.get("removal") == "released":
+                released.lose_output_bias(network, mask)
+            models.prune(network, mask)
+        models.export(network, mask, folder)
+        for name in set(full.artifacts) - set(MODEL_ARTIFACTS):
+            shutil.copy(store.fetch(full, name, Path(copies)), folder / name)
+    return ticket
+
+
+def _ticket(store: Store, root: str, key: str) -> Record:
+    record = store.read(key)
+    if record is None:
+        raise InputError(
+            f"{root} holds no node {key}. The report's scores.csv and --dry-run list the keys of tickets."
+        )
+    if record.labels["stage"] != "ticket":
+        raise InputError(f"{key} is a {record.labels['stage']}, not a ticket; only tickets are exported.")
+    return record
+
+
+def _fetched(store: Store, record: Record, into: Path, prefix: str) -> Path:
+    """The folder that holds the artifacts whose names start so."""
+    names = [name for name in record.artifacts if name.startswith(prefix)]
+    paths = [store.fetch(record, name, into / record.key) for name in names]
+    return paths[0].parent
