@@ -189,7 +189,7 @@ def magnitude(
     full = np.ones(magnitudes.size, bool)
     steps = [MagnitudeStep(magnitudes.size, 0.0, look(full), True)]
     lowest, good = floor * steps[0].score, full
-    for number, kept in enumerate(_sizes(magnitudes.size, method.step), start=1):
+    for number, kept in enumerate(remaining(magnitudes.size, method.step), start=1):
         if not steps[-1].accepted and steps[-1].kept <= down_to * magnitudes.size:
             break
         threshold = float(descending[kept - 1]) if kept else None
@@ -207,7 +207,8 @@ def largest_of(magnitudes: np.ndarray, count: int) -> np.ndarray:
     return largest(magnitudes, count, float(np.partition(magnitudes, -count)[-count]) if count else None)
 
 
-def _sizes(total: int, step: float) -> Iterator[int]:
+def remaining(total: int, step: float) -> Iterator[int]:
+    """How many weights are left after each step that removes this share of what is left, down to none."""
     kept = total
     while kept:
         kept -= max(1, round(step * kept))

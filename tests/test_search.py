@@ -3,6 +3,8 @@
 import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from torch.nn.utils import prune
 
 from lottery_ray import search
 from lottery_ray.importance import Importance
-from lottery_ray.nodes import Magnitude, Structured
+from lottery_ray.nodes import Components, Magnitude, Structured
 from lottery_ray.search import Scored, StructuredStep, largest, last_accepted, magnitude, structured
 
 LAYERS, WIDTH = 4, 10
@@ -268,3 +270,155 @@ def test_a_magnitude_search_that_loses_everything_can_be_recorded() -> None:
     steps, _ = magnitude(np.ones(10, np.float32), lambda mask: 0.0, Magnitude(0.1), 0.9)
     assert steps[-1].kept == 0
     json.dumps([dataclasses.asdict(step) for step in steps], allow_nan=False)
+
+
+# As released
+
+
+RELEASED = Structured(later_phases="released")
+
+
+def test_as_released_later_phases_start_from_the_rejected_candidates_scores() -> None:
+    def importance(number: int) -> Importance:
+        """Of the accepted candidate (look 1) the last components matter least; of the rejected one (look
+        2) those from place 20, and MLP 2."""
+        orders = {0: (HEADS, MLPS), 1: (-HEADS, -MLPS)}
+        heads, mlps = orders.get(number, (np.roll(HEADS, 20), np.roll(MLPS, 2)))
+        return Importance(heads, mlps)
+
+    looks = Looks([1.0, 0.95, 0.1, 0.1, 0.1], importance)
+    steps = structured(looks, (LAYERS, WIDTH), RELEASED, 0.9)
+    removed = [np.flatnonzero(~step.heads).tolist() for step in steps]
+    assert removed[:3] == [[], [0, 1, 2, 3], [0, 1, 2, 3, 36, 37, 38, 39]]
+    assert removed[3] == [0, 1, 2, 3, 20, 21], "the accepted mask, by the rejected look's importance"
+    assert [np.flatnonzero(~step.mlps).tolist() for step in steps] == [[], [0], [0, 3], [0], [0, 2]]
+
+
+def test_as_released_mlps_fall_a_step_behind_where_all_heads_go() -> None:
+    """Protocol 2.2: find_head_mlp_masks.py:196 leaves the loop before it saves the MLPs (WNLI)."""
+    every = Looks([0.3] * 100)
+    assert counts(structured(every, (LAYERS, WIDTH), replace(RELEASED, step=0.5), 0.9)) == [
+        ("full", 40, 4, True),
+        ("heads and MLPs", 20, 3, True),
+        ("heads and MLPs", 0, 2, True),
+        ("MLPs of the step before", 0, 3, True),
+        ("MLPs", 0, 2, True),
+        ("MLPs", 0, 1, True),
+        ("MLPs", 0, 0, True),
+    ]
+    stuck = Looks([0.3, 0.3, 0.3, 0.3, 0.1])
+    steps = structured(stuck, (LAYERS, WIDTH), replace(RELEASED, step=0.5), 0.9)
+    assert counts(steps)[-2:] == [("MLPs of the step before", 0, 3, True), ("MLPs", 0, 2, False)]
+    assert int(last_accepted(steps).mlps.sum()) == 3
+
+
+def test_as_released_the_first_phase_ends_where_mlps_run_out() -> None:
+    released = structured(Looks([1.0] * 100), (LAYERS, WIDTH), RELEASED, 0.9)
+    assert [int(step.heads.sum()) for step in released[:8]] == [40, 36, 32, 28, 24, 22, 20, 18]
+    sound = structured(Looks([1.0] * 100), (LAYERS, WIDTH), Structured(), 0.9)
+    assert [int(step.heads.sum()) for step in sound[:8]] == [40, 36, 32, 28, 24, 20, 16, 12]
+
+
+@pytest.mark.parametrize(
+    ("components", "expected"),
+    [
+        ("heads", [("full", 40, 4, True), ("heads", 36, 4, True), ("heads", 32, 4, False)]),
+        ("mlps", [("full", 40, 4, True), ("MLPs", 40, 3, True), ("MLPs", 40, 2, False)]),
+    ],
+)
+def test_heads_alone_and_mlps_alone(
+    components: Components, expected: list[tuple[str, int, int, bool]]
+) -> None:
+    looks = Looks([1.0, 0.95, 0.1])
+    assert counts(structured(looks, (LAYERS, WIDTH), Structured(components=components), 0.9)) == expected
+
+
+def test_heads_alone_as_released_keep_the_last_of_a_layer() -> None:
+    """Protocol 2.3: WNLI stops where every layer has one head left."""
+    method = Structured(components="heads", last_head="kept")
+    steps = structured(Looks([1.0] * 100), (LAYERS, WIDTH), method, 0.9)
+    pruned = [40 - int(step.heads.sum()) for step in steps]
+    assert pruned == [0, 4, 8, 12, 16, 20, 24, 28, 32, 36]
+    assert (steps[-1].heads.sum(axis=1) == 1).all()
+    assert (steps[-1].heads[:, -1]).all(), "the most important one of each"
+
+
+# Past the floor, and sizes
+
+
+def test_past_the_floor_nothing_is_accepted_and_the_first_phase_goes_on() -> None:
+    scores = [1.0, 0.95, 0.5, 0.6, 0.7, 0.99, 0.99, 0.99]
+    steps = structured(Looks(scores), (LAYERS, WIDTH), Structured(), 0.9, down_to=0.5)
+    assert counts(steps) == [
+        ("full", 40, 4, True),
+        ("heads and MLPs", 36, 3, True),
+        ("heads and MLPs", 32, 2, False),
+        ("heads", 34, 3, False),
+        ("MLPs", 36, 2, False),
+        ("heads and MLPs", 28, 1, False),
+        ("heads and MLPs", 24, 0, False),
+        ("heads and MLPs", 20, 0, False),
+    ]
+    assert search.path([step.phase for step in steps]) == [0, 1, 2, 5, 6, 7]
+    assert last_accepted(steps) is steps[1]
+
+
+@SETTINGS
+@given(
+    layers=st.integers(1, 6),
+    width=st.integers(1, 8),
+    share=st.floats(0.3, 1.0),
+    seed=st.integers(0, 99),
+    floor=st.floats(0.1, 1.0),
+)
+def test_any_size_can_be_read_from_a_search(
+    layers: int, width: int, share: float, seed: int, floor: float
+) -> None:
+    """Exactly, between the states around it, and smaller sizes within larger ones."""
+    rng = np.random.default_rng(seed)
+
+    def look(heads: np.ndarray, mlps: np.ndarray) -> Scored:
+        return Scored(float(rng.random()), Importance(rng.random(heads.shape), rng.random(mlps.shape)))
+
+    steps = structured(look, (layers, width), Structured(), floor, down_to=0.3)
+    path = [steps[number] for number in search.path([step.phase for step in steps])]
+    kept, scores = [step.heads for step in path], [step.scored.importance.heads for step in path]
+    assert all(np.array_equal(small & large, small) for large, small in pairwise(kept))
+    found = search.at_share(kept, scores, share)
+    assert found.sum() == round(share * layers * width)
+    larger = search.at_share(kept, scores, min(1.0, share + 0.1))
+    assert not (found & ~larger).any()
+    for state in kept:
+        within = state & ~found if state.sum() <= found.sum() else found & ~state
+        assert not within.any()
+
+
+def test_as_run_the_last_magnitude_step_is_looked_at_and_not_kept() -> None:
+    weights = np.arange(1, 101, dtype=np.float32)
+    looks: list[int] = []
+
+    def look(mask: np.ndarray) -> float:
+        looks.append(int(mask.sum()))
+        return 1.0
+
+    steps, good = magnitude(weights, look, Magnitude(0.1, max_steps=3), 0.9)
+    assert [step.kept for step in steps] == looks == [100, 90, 81, 73]
+    assert [step.accepted for step in steps] == [True, True, True, False]
+    assert good.sum() == 81
+
+
+def test_a_magnitude_search_goes_on_past_the_floor() -> None:
+    weights = np.arange(1, 101, dtype=np.float32)
+    scores = iter([1.0, 0.95, 0.5, 0.99, 0.99, 0.99, 0.99, 0.99])
+    steps, good = magnitude(weights, lambda mask: next(scores), Magnitude(0.1), 0.9, down_to=0.6)
+    assert [step.kept for step in steps] == [100, 90, 81, 73, 66, 59]
+    assert [step.accepted for step in steps] == [True, True, False, False, False, False]
+    assert good.sum() == 90
+
+
+@given(hnp.arrays(np.float32, st.integers(1, 50), elements=st.integers(0, 5)), st.floats(0, 1))
+def test_the_largest_weights_are_counted_exactly(weights: np.ndarray, share: float) -> None:
+    count = round(share * weights.size)
+    kept = search.largest_of(weights, count)
+    assert kept.sum() == count
+    assert not count or count == weights.size or weights[kept].min() >= weights[~kept].max()
