@@ -11,28 +11,36 @@ import torch
 from torch import nn
 from transformers import (
     AlbertConfig,
+    AutoTokenizer,
     BertConfig,
+    BertTokenizer,
     DebertaV2Config,
+    DebertaV2Tokenizer,
     DistilBertConfig,
     ElectraConfig,
     LlamaConfig,
+    LlamaTokenizer,
     ModernBertConfig,
     MPNetConfig,
+    MPNetTokenizer,
     RobertaConfig,
+    RobertaTokenizer,
     XLMRobertaConfig,
+    XLMRobertaTokenizer,
 )
 from transformers.models.auto import AutoModelForSequenceClassification
 
 from lottery_ray import inputs, masks, models
 from lottery_ray.adapters import ADAPTERS
-from lottery_ray.data import Encoded, pack
+from lottery_ray.data import Encoded, encode, pack
 from lottery_ray.errors import InputError
 from lottery_ray.importance import example_losses, predict
 from lottery_ray.masks import Mask
 from lottery_ray.models import Gates, Network
-from lottery_ray.nodes import Recipe
+from lottery_ray.nodes import FolderModel, Recipe
 from lottery_ray.tasks import TASKS
 from lottery_ray.training import train
+from tests.folders import rows
 from tests.test_models import magnitude_mask, padded
 
 HEADS = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 1]], bool)
@@ -300,6 +308,46 @@ def test_a_frozen_encoder_trains_the_head_alone(make: Make, encoded: Encoded) ->
     body = {name for name in before if name.startswith(f"model.{network.model.base_model_prefix}.")}
     # only BERT's pooler is within the body
     assert changed & body == {name for name in body if ".pooler." in name}
+
+
+LETTERS = list("abcdefghijklmnopqrstuvwxyz0123456789.")
+
+
+def pieces(*special: str) -> dict[str, int]:
+    return {piece: number for number, piece in enumerate([*special, "\u2581", "\u0120", *LETTERS])}
+
+
+def scores(*special: str) -> list[tuple[str, float]]:
+    return [(piece, 0.0) for piece in pieces(*special)]
+
+
+# of each kind that these architectures have: word pieces, byte pairs, sentence pieces, with and without
+# segments
+TOKENIZERS: dict[str, Callable[[], Any]] = {
+    "bert": lambda: BertTokenizer(vocab=pieces("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")),
+    "roberta": lambda: RobertaTokenizer(vocab=pieces("<s>", "<pad>", "</s>", "<unk>", "<mask>"), merges=[]),
+    "xlm-roberta": lambda: XLMRobertaTokenizer(vocab=scores("<s>", "<pad>", "</s>", "<unk>")),
+    "mpnet": lambda: MPNetTokenizer(vocab=pieces("<s>", "<pad>", "</s>", "[UNK]", "<mask>")),
+    "deberta-v2": lambda: DebertaV2Tokenizer(vocab=scores("[PAD]", "[CLS]", "[SEP]", "[UNK]")),
+    "llama": lambda: LlamaTokenizer(vocab=pieces("<unk>", "<s>", "</s>"), merges=[]),
+}
+
+
+@pytest.mark.parametrize("name", TOKENIZERS)
+def test_a_folder_with_its_own_tokenizer_works(name: str, tmp_path: Path) -> None:
+    AutoModelForSequenceClassification.from_config(CONFIGS[name]()).save_pretrained(tmp_path)
+    TOKENIZERS[name]().save_pretrained(tmp_path)
+    assert inputs.model(str(tmp_path), 1, {}) == FolderModel(inputs.model_sha256(tmp_path))
+    network = models.initial(tmp_path, MRPC, 1, "pretrained").eval()
+    encoded = encode(rows(MRPC, 6), MRPC, AutoTokenizer.from_pretrained(tmp_path), 40)
+    assert predict(network, encoded, models.accelerator("fp32", cpu=True)).shape == (6, 2)
+
+
+@pytest.mark.parametrize("name", ["spiece.model", "sentencepiece.bpe.model", "spm.model", "tokenizer.model"])
+def test_a_sentencepiece_file_is_part_of_a_models_identity(name: str, tmp_path: Path) -> None:
+    before = inputs.model_sha256(tmp_path)
+    (tmp_path / name).write_bytes(b"pieces")
+    assert inputs.model_sha256(tmp_path) != before
 
 
 REFUSALS: dict[str, tuple[Any, str]] = {
