@@ -1,59 +1,104 @@
-"""What a root says, in plain sentences made from its tables."""
+"""What a root says about good subnetworks, in plain sentences made from its tables."""
 
 from typing import Any
 
 import pandas as pd
 
+from analysis import networks
+from analysis.baselines import BASELINES, CLEAR
 from analysis.cells import listed, number, rows, signed, with_interval
-from analysis.statistics import CONFIDENCE
-from analysis.tables import CLEAR, Analysis
+from analysis.tables import Analysis
 from lottery_ray.tasks import TASKS
 
-NAMES = {"good": "good", "random": "random", "bad": "bad", "full": "the full model"}
+HEADLINED = ("random", "layer-matched", "pretrained", "bad")
 
 
 def headlines(found: Analysis) -> list[str]:
-    """Good against random, and against bad, counted over tasks, methods, pruned and retrained."""
+    """Good against random, layer-matched, pretrained and bad, counted over tasks, methods, sizes, pruned
+    and retrained."""
+    conclusive = _conclusive(found, found.gaps)
     sentences = []
-    for versus in ("random", "bad"):
-        gaps = _counted(found, "good", versus)
-        if len(gaps):
+    for name in HEADLINED:
+        for versus in _drawn_as(conclusive, name):
+            gaps = _between(conclusive, "good", versus)
             higher, lower, undecided = (
-                int((gaps["verdict"] == name).sum()) for name in ("good higher", "good lower", "undecided")
+                int((gaps["verdict"] == word).sum()) for word in ("good higher", "good lower", "undecided")
             )
+            each = "task, method and size" if networks.several_sizes(gaps) else "task and method"
             sentences.append(
-                f"Good against {versus}: good scores higher in {higher} of {len(gaps)} gaps (one per task and"
-                f" method, pruned and retrained) and lower in {lower}; {undecided} undecided."
+                f"Good against {versus}: good scores higher in {higher} of {len(gaps)} gaps (one per {each},"
+                f" pruned and retrained) and lower in {lower}; {undecided} undecided."
             )
     return sentences
 
 
-def _counted(found: Analysis, network: str, versus: str) -> pd.DataFrame:
-    """The gaps of one comparison on the tasks that conclusions are drawn from."""
-    conclusive = found.tasks.loc[found.tasks["conclusive"], "task"]
-    gaps = found.gaps
-    return gaps[gaps["task"].isin(conclusive) & (gaps["network"] == network) & (gaps["versus"] == versus)]
+def _conclusive(found: Analysis, table: pd.DataFrame) -> pd.DataFrame:
+    """The rows on tasks that conclusions are drawn from."""
+    return table[table["task"].isin(found.tasks.loc[found.tasks["conclusive"], "task"])]
 
 
-def findings(found: Analysis, network: str, versus: str, *, values: bool) -> list[str]:
-    """One sentence per method and measure about one comparison, over the tasks that count.
+def _drawn_as(gaps: pd.DataFrame, name: str) -> list[str]:
+    """The networks that good is compared with, of those drawn as `name`."""
+    return [versus for versus in dict.fromkeys(gaps["versus"]) if networks.drawn_as(versus) == name]
 
-    values: with the gaps.
+
+def _between(gaps: pd.DataFrame, network: str, versus: str) -> pd.DataFrame:
+    return gaps[(gaps["network"] == network) & (gaps["versus"] == versus)]
+
+
+def comparisons(found: Analysis) -> list[tuple[str, str]]:
+    """Every (network, versus) that sentences are made of: the headlined ones first, then the full model,
+    then the rest."""
+    pairs = list(dict.fromkeys(zip(found.gaps["network"], found.gaps["versus"], strict=True)))
+    ranks = [*HEADLINED, "good"]
+
+    def rank(pair: tuple[str, str]) -> int:
+        name = networks.drawn_as(pair[1])
+        return ranks.index(name) if name in ranks else len(ranks)
+
+    return sorted(pairs, key=rank)
+
+
+def is_headlined(pair: tuple[str, str]) -> bool:
+    return pair == ("full", "good") or networks.drawn_as(pair[1]) in HEADLINED
+
+
+def findings(found: Analysis, network: str, versus: str, *, values: bool, stopping: bool = True) -> list[str]:
+    """One sentence per method, size and measure about one comparison, over the tasks that count.
+
+    values: with the gaps. stopping: at the stopping size, or at the others.
     """
+    gaps = _between(_conclusive(found, found.gaps), network, versus)
+    chosen = gaps[(gaps["size"] == networks.STOPPING) == stopping]
     return [
-        f"{str(method).capitalize()}, {measure}: {_comparison(network, versus, group, values)}."
-        for (method, measure), group in _counted(found, network, versus).groupby(
-            ["method", "measure"], sort=False
-        )
+        f"{opening(place(str(method), str(size)))}, {measure}: {_comparison(network, versus, group, values)}."
+        for (method, size, measure), group in chosen.groupby(["method", "size", "measure"], sort=False)
     ]
+
+
+def place(method: str, size: str) -> str:
+    """A method, and its size where it is not the stopping one."""
+    return method + networks.at(size)
+
+
+def opening(words: str) -> str:
+    """To begin a sentence: "Structured", but "MLPs"."""
+    return words.replace("mlps", "MLPs") if words.startswith("mlps") else words[0].upper() + words[1:]
+
+
+def said(network: str) -> str:
+    """A network's name within a sentence."""
+    if network == "full":
+        return "the full model"
+    return f"“{network}”" if ", " in network else network
 
 
 def _comparison(one: str, other: str, group: pd.DataFrame, values: bool) -> str:
     clauses = []
     for verdict, words in (
-        (f"{one} higher", f"{NAMES[one]} scores higher than {NAMES[other]} on"),
-        (f"{one} lower", f"{NAMES[one]} scores lower than {NAMES[other]} on"),
-        ("undecided", f"{NAMES[one]} against {NAMES[other]} is undecided on"),
+        (f"{one} higher", f"{said(one)} scores higher than {said(other)} on"),
+        (f"{one} lower", f"{said(one)} scores lower than {said(other)} on"),
+        ("undecided", f"{said(one)} against {said(other)} is undecided on"),
     ):
         if gaps := [_gap(row, values) for row in rows(group[group["verdict"] == verdict])]:
             clauses.append(f"{words} {listed(gaps)}")
@@ -83,17 +128,96 @@ def left_out(found: Analysis) -> list[str]:
 
 
 def controls(found: Analysis) -> list[str]:
-    """What pre-training is worth, where models were trained from random weights."""
-    table = found.baselines.dropna(subset=["random_start"])
+    """What pre-training and fine-tuning the encoder are worth, where models were trained without."""
+    words = {
+        "random_start": "fine-tuned from pre-trained weights, the full model scores {}, from random ones {}",
+        "frozen": "with all weights fine-tuned, the full model scores {}, with a frozen encoder {}",
+    }
     sentences = []
-    for task, group in table.groupby("task", sort=False):
-        clear = int(group["beats_random_start"].sum())
-        sentences.append(
-            f"{TASKS[str(task)].title}: fine-tuned from pre-trained weights, the full model scores"
-            f" {number(group['full'].mean())}, from random ones {number(group['random_start'].mean())}; the"
-            f" difference exceeds {CLEAR:.0f} dev-set standard errors in {clear} of {len(group)} seeds."
-        )
+    for name in (name for name in BASELINES if name in words):
+        for task, group in found.baselines.dropna(subset=[name]).groupby("task", sort=False):
+            clear = int(group[f"beats_{name}"].sum())
+            scores = words[name].format(number(group["full"].mean()), number(group[name].mean()))
+            sentences.append(
+                f"{TASKS[str(task)].title}: {scores}; the difference exceeds {CLEAR:.0f} dev-set standard"
+                f" errors in {clear} of {len(group)} seeds."
+            )
     return sentences
+
+
+def composition(found: Analysis, *, stopping: bool = True) -> list[str]:
+    """One sentence per method, size, measure and split about what good's gap to random is made of."""
+    table = _conclusive(found, found.composition)
+    table = table[(table["size"] == networks.STOPPING) == stopping]
+    sentences = []
+    for (method, size, measure, _), group in table.groupby(
+        ["method", "size", "measure", "through"], sort=False
+    ):
+        clauses = [_parts(parts) for _, parts in group.groupby("task", sort=False)]
+        sentences.append(f"{opening(place(str(method), str(size)))}, {measure}: {'; '.join(clauses)}.")
+    return sentences
+
+
+def _parts(parts: pd.DataFrame) -> str:
+    total, *rest = rows(parts)
+    title, versus = TASKS[total["task"]].title, said(total["versus"])
+    gap = with_interval(signed(total["mean"]), total["half"])
+    if total["verdict"] == "undecided":
+        return f"{title} has no decided gap to {versus} to split ({gap})"
+    shares = [
+        f"{part['part']} {with_interval(signed(part['mean']), part['half'])} ({percent(part['share'])},"
+        f" {percent(part['share_low'])} to {percent(part['share_high'])})"
+        for part in rest
+    ]
+    return f"on {title} good is {gap} from {versus}, of which {listed(shares)}"
+
+
+def percent(share: float) -> str:
+    return f"{number(100 * share, 0)}%"
+
+
+def null_draws(found: Analysis, *, stopping: bool = True) -> list[str]:
+    """One sentence per method, size and kind: in how many seeds good stands out among random masks."""
+    table = _conclusive(found, found.null_summary)
+    table = table[(table["size"] == networks.STOPPING) == stopping]
+    sentences = []
+    for (method, size, kind), group in table.groupby(["method", "size", "kind"], sort=False):
+        counts = [
+            f"{row['significant']} of {row['possible']} seeds on {TASKS[row['task']].title}"
+            for row in rows(group[group["possible"] > 0])
+        ]
+        if counts:
+            sentences.append(
+                f"{opening(place(str(method), str(size)))}: good scores above {kind} masks, pruned, with"
+                f" p at most .05 in {listed(counts)}."
+            )
+    return sentences
+
+
+def choices(found: Analysis) -> list[str]:
+    """What each variant of a method changes: its masks, good's scores, and where a verdict changes."""
+    sentences = []
+    for (method, versus), masks in found.choice_masks.groupby(["method", "versus"], sort=False):
+        for row in rows(masks):
+            of = f"{row['of']:,.0f}"
+            sentences.append(
+                f"{opening(str(method))}, against {versus}, {TASKS[row['task']].title}:"
+                f" {row['kept']:,.1f} and {row['versus_kept']:,.1f} of {of} {PARTS[row['component']]} kept;"
+                f" Jaccard in the same seed {number(row['jaccard'], 2)} (chance {number(row['chance'], 2)}),"
+                f" between seeds of {versus} {number(row['between_seeds'], 2)}."
+            )
+    for row in rows(_conclusive(found, found.choice_scores)):
+        where = f"{opening(str(row['method']))}, {TASKS[row['task']].title}, {row['measure']}"
+        gap = with_interval(signed(row["mean"]), row["half"])
+        change = f"good against random is {row['gap_verdict'] or 'not known'}"
+        if row["changes"]:
+            change = f"the verdict on good against random changes: {row['versus_gap_verdict']} under"
+            change += f" {row['versus']}, {row['gap_verdict']} here"
+        sentences.append(f"{where}: good scores {gap} beside that of {row['versus']}; {change}.")
+    return sentences
+
+
+PARTS = {"heads": "heads", "mlp": "MLPs", "weight": "weights"}
 
 
 def missing(found: Analysis) -> list[str]:
@@ -102,15 +226,3 @@ def missing(found: Analysis) -> list[str]:
         f"{TASKS[str(task)].title}, seed {seed}: {listed(list(group['network']))}."
         for (task, seed), group in found.missing.groupby(["task", "seed"], sort=False)
     ]
-
-
-def caution(found: Analysis) -> str:
-    """How many seeds the intervals rest on, and what they do not cover."""
-    seeds = sorted(set(found.summary["n"]))
-    span = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
-    none = " One seed has no interval and decides nothing." if 1 in seeds else ""
-    return (
-        f"Each mean is over {span} seed{'s' if seeds[-1] > 1 else ''}.{none} Intervals are {CONFIDENCE:.0%} t"
-        " intervals over seeds, gaps paired by seed, not corrected for the number of comparisons. Good"
-        " subnetworks were found on the dev set that scores them."
-    )

@@ -1,4 +1,4 @@
-"""The records of a root as those of one study: a mixture is refused, and what is missing is named."""
+"""The records of a root, each under the name of its method and network; a mixture is refused."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -6,37 +6,47 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
+from analysis import networks, variants
 from lottery_ray.errors import InputError
 from lottery_ray.nodes import KINDS, METHODS
 from lottery_ray.store import Record, Store
 from lottery_ray.tasks import TASKS
 
-PER_RECORD = ("seed", "start", "kind", "draw", "finetune", "sources")
-"""Fields in which the records of one study and task differ as they should."""
+PER_RECORD = ("seed", "start", "kind", "draw", "draws", "size", "rule", "finetune", "source", "sources")
+"""Fields in which the records of one study and task differ as they should, beside the choices of
+`variants`; tickets may also be retrained for other epochs."""
 
-NOUNS = {"finetune": "fine-tuned models", "search": "searches", "ticket": "tickets"}
+NOUNS = {"finetune": "fine-tuned models", "search": "searches", "ticket": "tickets", "nulls": "null draws"}
 
 
 @dataclass(frozen=True)
 class Root:
     """The records of one study, and where their artifacts are read.
 
-    copies: the folder that artifacts of a remote root are copied to.
+    copies: the folder that artifacts of a remote root are copied to. methods: {key: name of the method}
+    of searches, tickets and null draws. networks: {key: name} of fine-tuned models and tickets.
     """
 
     store: Store
     copies: Path
     records: tuple[Record, ...]
+    methods: dict[str, str]
+    networks: dict[str, str]
 
     def stage(self, name: str) -> list[Record]:
-        """The records of one stage: pretrain, finetune, search or ticket."""
+        """The records of one stage: pretrain, finetune, search, ticket or nulls."""
         return [record for record in self.records if record.labels["stage"] == name]
 
     def artifact(self, record: Record, name: str) -> Path:
         """A local path of one artifact. Raises InputError if it is missing or corrupt."""
         return self.store.fetch(record, name, self.copies / record.key)
+
+    def place(self, record: Record) -> dict[str, Any]:
+        """The columns task, seed, method and, of tickets and null draws, size."""
+        found = {"task": record.labels["task"], "seed": record.labels["seed"]}
+        found["method"] = self.methods.get(record.key, "")
+        sized = record.labels["stage"] in ("ticket", "nulls")
+        return found | ({"size": networks.size(record)} if sized else {})
 
 
 def read(store: Store, copies: Path) -> Root:
@@ -53,13 +63,52 @@ def read(store: Store, copies: Path) -> Root:
         )
     _check_parents(records)
     _check_one_study(store.uri, records)
-    return Root(store, copies, records)
+    return Root(store, copies, records, _methods(records), _networks(records))
+
+
+def _methods(records: tuple[Record, ...]) -> dict[str, str]:
+    """{key: name of the method} of searches, and of what is drawn from them."""
+    by_key = {record.key: record for record in records}
+    chosen: dict[str, tuple[str, dict[str, Any]]] = {}
+    for record in records:
+        match record.labels["stage"]:
+            case "search":
+                search, ticket = record, None
+            case "ticket":
+                search, ticket = by_key[record.identity["sources"][0]], record
+            case "nulls":
+                search, ticket = by_key[record.identity["source"]], None
+            case _:
+                continue
+        chosen[record.key] = record.labels["method"], variants.choices(search, ticket)
+    return dict(zip(chosen, variants.names(chosen.values()), strict=True))
+
+
+def _networks(records: tuple[Record, ...]) -> dict[str, str]:
+    """{key: name} of fine-tuned models and tickets."""
+    epochs = {
+        record.key: int(record.identity["recipe"]["epochs"])
+        for record in records
+        if record.labels["stage"] == "finetune"
+    }
+    return {
+        record.key: networks.network(record, epochs.get(record.identity.get("finetune", "")))
+        for record in records
+        if record.labels["stage"] in ("finetune", "ticket")
+    }
 
 
 def _check_parents(records: tuple[Record, ...]) -> None:
-    """A node's parents may have been run again since, with another result on a GPU."""
+    """A node's parents may have been deleted, or run again since, with another result on a GPU."""
     digests = {record.key: record.digest for record in records}
     for record in records:
+        sources = record.identity.get("sources", [record.identity.get("source")])
+        for source in sources:
+            if source is not None and source not in digests:
+                raise InputError(
+                    f"The record nodes/{record.key}/node.json was drawn from the search {source}, which has"
+                    " no record any more. Run the study again, and it makes it."
+                )
         for parent, read in record.parents.items():
             if digests.get(parent, read) != read:
                 raise InputError(
@@ -96,13 +145,19 @@ def _check_one_study(uri: str, records: tuple[Record, ...]) -> None:
                 for name, value in record.identity.items()
                 if name not in PER_RECORD
             }
-            groups[labels["stage"], labels["task"], labels["method"]].append(_flat(identity))
+            flat = {name: value for name, value in _flat(identity).items() if not _may_differ(labels, name)}
+            groups[labels["stage"], labels["task"], labels["method"]].append(flat)
     for (stage, task, _), identities in groups.items():
         if different := _differences(identities):
             raise InputError(
                 f"{uri} holds records of several studies: the {NOUNS[stage]} of {TASKS[task].title} differ"
                 f" in {', '.join(different)}. A report is about one study: run each into a root of its own."
             )
+
+
+def _may_differ(labels: dict[str, Any], field: str) -> bool:
+    epochs = labels["stage"] == "ticket" and field == "recipe.epochs"
+    return epochs or (labels["stage"] != "finetune" and variants.is_choice(field))
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -121,59 +176,3 @@ def _differences(identities: list[dict[str, Any]]) -> list[str]:
         if len(values) > 1:
             found.append(f"{name} ({', '.join(values)})")
     return found
-
-
-def missing(root: Root) -> pd.DataFrame:
-    """What has no record, of the grid of tasks, seeds, starts, methods, kinds and draws that occur in the
-    root: columns task, seed, network (the words of a node's title). A task, seed or method of which
-    nothing is recorded yet is not known here."""
-    cells = {_cell(record) for record in root.records if record.labels["stage"] in NOUNS}
-    tasks = sorted({task for task, _, _ in cells}, key=lambda task: _place(task, TASKS))
-    networks = list(dict.fromkeys(_cell(record)[2] for record in root.records if record.labels["task"]))
-    rows = [
-        (task, seed, network)
-        for task in tasks
-        for seed in sorted({seed for _, seed, _ in cells})
-        for network in networks
-        if (task, seed, network) not in cells
-    ]
-    return pd.DataFrame(rows, columns=["task", "seed", "network"])
-
-
-def _cell(record: Record) -> tuple[str, int, str]:
-    labels = record.labels
-    if labels["stage"] == "finetune":
-        network = "full" if labels["start"] == "pretrained" else "full, random start"
-    else:
-        kind = labels["kind"] or "search"
-        network = f"{labels['method']} {kind}" + (f" {labels['draw']}" if kind == "random" else "")
-    return labels["task"], labels["seed"], network
-
-
-def setup(root: Root) -> pd.DataFrame:
-    """What was run, one row per task: columns task, model, data, train_examples, dev_examples, then the
-    fields of the recipe."""
-    rows = {}
-    for record in root.stage("finetune"):
-        identity = record.identity
-        rows[record.labels["task"]] = {
-            "task": record.labels["task"],
-            "model": _short(identity["model"]),
-            "data": _short(identity["data"]),
-            "train_examples": record.result["train_examples"],
-            "dev_examples": record.result["dev_examples"],
-            **{name: value for name, value in identity["recipe"].items() if name != "type"},
-        }
-    return pd.DataFrame(rows.values())
-
-
-def _short(value: str | dict[str, Any]) -> str:
-    """A model or data set in a few words."""
-    match value:
-        case str():
-            return f"made here ({value})"
-        case {"name": str(name), "commit": str(commit)}:
-            return f"{name}@{commit[:8]}"
-        case {"sha256": str(sha256)}:
-            return f"folder {sha256[:8]}"
-    return "generated language"

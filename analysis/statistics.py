@@ -1,14 +1,18 @@
 """Means over seeds, and gaps paired by seed, with t intervals."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis import variants
+
 CONFIDENCE = 0.95
-NETWORK = ["task", "method", "kind", "measure"]
-COMPARISONS = (("good", "random"), ("good", "bad"), ("full", "good"))
+NETWORK = ["task", "method", "size", "network", "measure"]
+CELL = ["task", "method", "size", "measure"]
+INTERVAL = ["n", "mean", "sd", "half", "low", "high"]
 
 
 @dataclass(frozen=True)
@@ -81,23 +85,33 @@ def verdict(name: str, gap: Interval) -> str:
     return "undecided"
 
 
-def gaps(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row per task, method, measure and comparison: columns task, method, measure, network, versus,
-    n (seeds that have both), then mean, sd, half, low, high of network minus versus, and verdict."""
+def paired(scores: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
+    """Per task, method, size and measure of subnetworks, these labels and a table of scores: a row per
+    seed and a column per network, the full model too; NaN where a seed lacks one.
+    A ticket that must be the good one is left out."""
     seeds = by_seed(scores)
     tickets = seeds[seeds["method"] != ""]
+    for labels, group in tickets.groupby(CELL, sort=False):
+        names = {name: str(label) for name, label in zip(CELL, labels, strict=True)}
+        full = seeds[(seeds["task"] == names["task"]) & (seeds["network"] == "full")]
+        wide = pd.concat([group, full]).pivot(index="seed", columns="network", values="score")
+        ordered = dict.fromkeys([*group["network"], *full["network"]])
+        yield names, wide[[name for name in ordered if not variants.is_good_again(names["method"], name)]]
+
+
+def gaps(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row per task, method, size, measure and comparison: columns task, method, size, measure,
+    network, versus, n (seeds that have both), then mean, sd, half, low, high of network minus versus,
+    and verdict. Good is compared with every other network, and the full model with good."""
     rows = []
-    for (task, method, measure), group in tickets.groupby(["task", "method", "measure"], sort=False):
-        full = seeds[(seeds["task"] == task) & (seeds["kind"] == "full")]
-        wide = pd.concat([group, full]).pivot(index="seed", columns="kind", values="score")
-        for network, versus in COMPARISONS:
-            if {network, versus} <= set(wide.columns):
-                differences = (wide[network] - wide[versus]).dropna().to_numpy()
-                if len(differences):
-                    gap = t_interval(differences)
-                    names = {"task": task, "method": method, "measure": measure}
-                    names |= {"network": network, "versus": versus}
-                    rows.append(names | gap.row | {"verdict": verdict(network, gap)})
-    columns = ["task", "method", "measure", "network", "versus"]
-    columns += ["n", "mean", "sd", "half", "low", "high", "verdict"]
-    return pd.DataFrame(rows, columns=columns)
+    for names, wide in paired(scores):
+        others = [name for name in wide if name not in ("good", "full")]
+        for network, versus in [*(("good", other) for other in others), ("full", "good")]:
+            if not {network, versus} <= set(wide):
+                continue
+            differences = (wide[network] - wide[versus]).dropna().to_numpy()
+            if len(differences):
+                gap = t_interval(differences)
+                compared = names | {"network": network, "versus": versus}
+                rows.append(compared | gap.row | {"verdict": verdict(network, gap)})
+    return pd.DataFrame(rows, columns=[*CELL, "network", "versus", *INTERVAL, "verdict"])

@@ -5,7 +5,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from analysis import conclusions
+from analysis import cautions, conclusions
 from analysis.cells import number, rows, signed, with_interval
 from analysis.tables import Analysis
 from lottery_ray.tasks import METRIC_NAMES, TASKS
@@ -16,12 +16,15 @@ Row = dict[str, Any]
 def show(found: Analysis, console: Console) -> None:
     """Print the table and the conclusions; 100 columns hold each row on one line."""
     console.print(_table(found))
+    headlined = [pair for pair in conclusions.comparisons(found) if pair[1] in conclusions.HEADLINED]
     for sentence in (
         *conclusions.headlines(found),
-        *conclusions.findings(found, "good", "random", values=False),
-        *conclusions.findings(found, "good", "bad", values=False),
+        *(line for pair in headlined for line in conclusions.findings(found, *pair, values=False)),
+        *conclusions.composition(found),
+        *conclusions.null_draws(found),
         *conclusions.left_out(found),
-        conclusions.caution(found),
+        *cautions.flags(found),
+        cautions.caution(found),
     ):
         console.print(sentence, highlight=False, markup=False)
     if len(found.missing):
@@ -51,22 +54,23 @@ def _add_task(table: Table, found: Analysis, task: str) -> None:
     if task in judged.index:
         table.add_row(" majority", number(float(judged["majority"][task])))
     gaps = {
-        (row["method"], row["versus"], row["measure"]): row
+        (row["method"], row["size"], row["versus"], row["measure"]): row
         for row in rows(found.gaps[(found.gaps["task"] == task) & (found.gaps["network"] == "good")])
     }
     conclusive = task in judged.index and bool(judged.loc[task, "conclusive"])
     summary = found.summary[found.summary["task"] == task]
-    for method in dict.fromkeys(summary["method"]):
+    for (method, size), group in summary.groupby(["method", "size"], sort=False):
         if method:
-            table.add_row(f" {method}")
-        networks = summary[summary["method"] == method]
-        for kind in dict.fromkeys(networks["kind"]):
-            measured = {row["measure"]: row for row in rows(networks[networks["kind"] == kind])}
+            table.add_row(f" {conclusions.place(str(method), str(size))}")
+        for network, measures in group.groupby("network", sort=False):
+            measured = {row["measure"]: row for row in rows(measures)}
             first = next(iter(measured.values()))
-            cells = [_mean(measured.get("pruned", first)), _mean(measured.get("retrained"))]
-            cells += [_gap(gaps.get((method, kind, name)), conclusive) for name in ("pruned", "retrained")]
+            means = ["pruned", "retrained"] if method else ["fine-tuned", "retrained"]
+            cells = [_mean(measured.get(name)) for name in means]
+            cells += [_gap(gaps.get((method, size, network, name)), conclusive) for name in means]
             indent = "  " if method else " "
-            table.add_row(indent + kind, *cells, f"{first['weights_kept']:.0%}", str(first["n"]))
+            name = str(network).replace("transfer from", "from")
+            table.add_row(indent + name, *cells, f"{first['weights_kept']:.0%}", str(first["n"]))
 
 
 def _mean(row: Row | None) -> str:
@@ -77,4 +81,4 @@ def _gap(row: Row | None, conclusive: bool) -> str:
     if row is None:
         return ""
     value = with_interval(signed(row["mean"]), row["half"], "±")
-    return f"{value} {row['verdict'] if conclusive else 'left out'}"
+    return f"{value} {row['verdict'].removeprefix('good ') if conclusive else 'left out'}"

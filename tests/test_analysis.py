@@ -76,9 +76,9 @@ def test_one_seed_has_no_interval_and_decides_nothing() -> None:
     assert statistics.verdict("good", interval) == "undecided"
 
 
-def scores_of(found: Analysis, kind: str, measure: str, task: str, method: str) -> pd.Series:
+def scores_of(found: Analysis, network: str, measure: str, task: str, method: str) -> pd.Series:
     table = found.scores
-    chosen = (table["kind"] == kind) & (table["measure"] == measure)
+    chosen = (table["network"] == network) & (table["measure"] == measure)
     chosen &= (table["task"] == task) & (table["method"] == method)
     return table[chosen].groupby("seed")["score"].mean()
 
@@ -111,7 +111,7 @@ def test_a_gap_uses_only_seeds_that_have_both_networks(tmp_path: Path) -> None:
     assert set(gaps.loc[gaps["versus"] == "bad", "n"]) == {2}
     assert set(gaps.loc[gaps["versus"] == "random", "n"]) == {3}
     assert set(map(tuple, found.missing.to_numpy())) == {
-        (task, 3, f"{method} bad") for task in DEMO.tasks for method in DEMO.methods
+        (task, 3, f"bad ({method})") for task in DEMO.tasks for method in DEMO.methods
     }
 
 
@@ -123,9 +123,11 @@ def test_equal_networks_are_undecided(tmp_path: Path) -> None:
 
 
 def test_random_draws_of_one_seed_are_not_more_seeds(found: Analysis) -> None:
-    random = found.summary[found.summary["kind"] == "random"]
+    random = found.summary[found.summary["network"] == "random"]
     assert set(random["n"]) == {3}
-    assert (found.scores["kind"] == "random").sum() == 2 * 3 * 2 * 2 * 2  # tasks seeds methods measures draws
+    assert (
+        found.scores["network"] == "random"
+    ).sum() == 2 * 3 * 2 * 2 * 2  # tasks seeds methods measures draws
 
 
 # The dev set
@@ -330,7 +332,7 @@ def test_sizes_are_those_of_the_tickets(root: str, found: Analysis) -> None:
         == ("acceptability", "structured", "good")
     ]
     shares = [record.result["sizes"]["heads"]["kept"] / 24 for record in records]
-    row = row_of(found.sizes, task="acceptability", method="structured", kind="good", component="heads")
+    row = row_of(found.sizes, task="acceptability", method="structured", network="good", component="heads")
     np.testing.assert_allclose(
         [row["mean"], row["low"], row["high"]], [np.mean(shares), min(shares), max(shares)]
     )
@@ -353,7 +355,7 @@ def test_a_root_with_full_models_only(tmp_path: Path) -> None:
 
 
 def test_a_root_without_the_random_start(tmp_path: Path) -> None:
-    found = analyse(Planted(tmp_path).fill(with_study(random_start=False, tasks=("similarity",))))
+    found = analyse(Planted(tmp_path).fill(with_study(baselines=(), tasks=("similarity",))))
     assert found.baselines["random_start"].isna().all()
     assert "What pre-training is worth" not in page.render(found, [])
 
@@ -374,7 +376,7 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     [
         ({"recipe": Recipe(epochs=7, learning_rate=1e-3, warmup=0.1)}, "recipe.epochs (5, 7)"),
         ({"train_limit": 64}, "train_limit (64, None)"),
-        ({"floor": 0.8}, "floor (0.8, 0.9)"),
+        ({"held_out": 0.2}, "held_out (0.2, absent)"),
     ],
 )
 def test_several_studies_in_one_root_are_refused(
@@ -442,7 +444,7 @@ def test_the_terminal_table_fits(found: Analysis, width: int) -> None:
     assert "…" not in text
     if width == 100:
         row = next(line for line in text.splitlines() if line.startswith("  random"))
-        assert row.count("good higher") == 2
+        assert row.count(" higher") == 2
 
 
 def test_a_report_is_complete(root: str) -> None:

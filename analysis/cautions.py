@@ -1,0 +1,80 @@
+"""What a reader must know before believing a number: how many seeds, what was searched on, what is odd."""
+
+from analysis.cells import listed, rows
+from analysis.nulls import SIGNIFICANT
+from analysis.statistics import CONFIDENCE
+from analysis.tables import Analysis
+from lottery_ray.study import FEW
+from lottery_ray.tasks import TASKS
+
+SEARCHED_ON = {
+    "held_out": "on held-out rows that no training saw",
+    "dev": "on the dev set that scores them",
+    "train_subset": "on rows that the model was trained on",
+}
+
+
+def caution(found: Analysis) -> str:
+    """How many seeds the intervals rest on, and what they do not cover."""
+    seeds = sorted(set(found.summary["n"]))
+    span = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
+    none = " One seed has no interval and decides nothing." if 1 in seeds else ""
+    return (
+        f"Each mean is over {span} seed{'s' if seeds[-1] > 1 else ''}.{none} Intervals are {CONFIDENCE:.0%} t"
+        f" intervals over seeds, gaps paired by seed, not corrected for the number of comparisons."
+        f"{_searched(found)}"
+    )
+
+
+def _searched(found: Analysis) -> str:
+    """What good subnetworks were found on; by method where they differ in it."""
+    on = {
+        str(data): sorted(set(group["method"])) for data, group in found.searches.groupby("data", sort=False)
+    }
+    if not on:
+        return ""
+    if len(on) == 1:
+        return f" Good subnetworks were found {SEARCHED_ON[next(iter(on))]}."
+    each = [f"those of {listed(methods)} {SEARCHED_ON[data]}" for data, methods in on.items()]
+    return f" Good subnetworks were found on different rows: {'; '.join(each)}."
+
+
+def flags(found: Analysis) -> list[str]:
+    """One sentence per thing that makes results odd or weak."""
+    return [*_extremes(found), *_few_rows(found), *_few_draws(found)]
+
+
+def _extremes(found: Analysis) -> list[str]:
+    sentences = []
+    for (method, network, kept), group in found.extremes.groupby(["method", "network", "kept"], sort=False):
+        if network:
+            tasks = [TASKS[task].title for task in dict.fromkeys(group["task"])]
+            which = "no component is" if kept == "nothing" else "every component is"
+            sentences.append(f"{listed(tasks)}, {method}: {which} kept by every seed.")
+        else:
+            sentences += [
+                f"{TASKS[row['task']].title} seed {row['seed']}, {method}: the search kept {kept}."
+                for row in rows(group)
+            ]
+    return sentences
+
+
+def _few_rows(found: Analysis) -> list[str]:
+    table = found.searches[(found.searches["data"] == "held_out") & (found.searches["examples"] < FEW)]
+    counts = table.groupby("task", sort=False)["examples"].min()
+    return [
+        f"{TASKS[str(task)].title}: its searches were scored on {int(count)} held-out rows; with fewer than"
+        f" {FEW}, their scores and so their stopping points are imprecise."
+        for task, count in counts.items()
+    ]
+
+
+def _few_draws(found: Analysis) -> list[str]:
+    table = found.null_tests
+    few = table[1 / (1 + table["draws"]) > SIGNIFICANT]
+    if few.empty:
+        return []
+    return [
+        f"{len(few)} of {len(table)} sets of null draws have as few as {few['draws'].min()} draws: their p"
+        f" cannot reach {SIGNIFICANT}, so they test nothing."
+    ]

@@ -1,0 +1,96 @@
+"""What the choices of a search change: its variants in one root, compared with the plain one."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from analysis import networks, overlap, variants
+from analysis.records import Root
+from analysis.statistics import INTERVAL, by_seed, t_interval, verdict
+from lottery_ray import masks
+
+MASK = ["task", "method", "versus", "component", "seed", "n", "kept", "versus_kept", "both"]
+MASK += ["jaccard", "chance"]
+MEAN = ["task", "method", "versus", "component", "seeds", "kept", "versus_kept", "of", "jaccard", "chance"]
+MEAN += ["between_seeds", "between_chance"]
+
+
+def compared(methods: pd.Series) -> Iterator[tuple[str, str]]:
+    """Every variant of a method, and the plain one."""
+    names = [name for name in dict.fromkeys(methods) if name]
+    for name in sorted(names, key=variants.order):
+        plain = variants.plain(names, name)
+        if name != plain:
+            yield name, plain
+
+
+def masks_of_choices(root: Root) -> pd.DataFrame:
+    """Good masks of a variant and of the plain method, of the same task and seed, at the stopping size:
+    columns task, method, versus (the plain one), component, seed, n (components), kept, versus_kept,
+    both, jaccard, chance (expected of two random masks of these sizes)."""
+    tables = {
+        (record.labels["task"], record.labels["seed"], root.methods[record.key]): record
+        for record in overlap.good(root)
+        if networks.size(record) == networks.STOPPING
+    }
+    rows = []
+    for method, plain in compared(pd.Series([method for _, _, method in tables], dtype=str)):
+        for (task, seed, other), record in tables.items():
+            if other != method or (task, seed, plain) not in tables:
+                continue
+            pair = (record, tables[task, seed, plain])
+            one, two = (masks.read(root.artifact(ticket, "mask.arrow")) for ticket in pair)
+            found = masks.overlaps(one, two)
+            for component in variants.components(method):
+                names = (task, method, plain, component, seed)
+                rows.append((*names, *overlap.counts(found[component])))
+    return pd.DataFrame(rows, columns=MASK)
+
+
+def mask_summary(pairs: pd.DataFrame, overlaps: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds: columns MEAN. between_seeds, between_chance: the Jaccard of the plain method's
+    masks between seeds, and its chance. pairs: see `masks_of_choices`; overlaps: see `overlap.summary`."""
+    rows = []
+    stopping = overlaps[overlaps["size"] == networks.STOPPING]
+    plain = stopping.set_index(["task", "method", "component"])[["jaccard", "chance"]]
+    for names, group in pairs.groupby(MASK[:4], sort=False):
+        task, _, versus, component = names
+        between = plain.reindex([(task, versus, component)]).iloc[0]
+        means = group[["kept", "versus_kept", "n", "jaccard", "chance"]].mean()
+        rows.append((*names, len(group), *means, between["jaccard"], between["chance"]))
+    return pd.DataFrame(rows, columns=MEAN)
+
+
+def scores_of_choices(scores: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:
+    """Good of a variant minus good of the plain method, paired by seed, at the stopping size: columns
+    task, method, versus, measure, n, mean, sd, half, low, high, verdict ("higher", "lower" or
+    "undecided"); and the gap of good and random under each: gap, gap_half, gap_verdict, versus_gap,
+    versus_gap_half, versus_gap_verdict, changes (whether the verdicts differ). gaps: see `statistics`."""
+    seeds = by_seed(scores[scores["size"] == networks.STOPPING])
+    good = seeds[seeds["network"] == "good"]
+    wide = good.pivot(index=["task", "measure", "seed"], columns="method", values="score")
+    random = gaps[(gaps["size"] == networks.STOPPING) & (gaps["network"] == "good")]
+    random = random[random["versus"].map(networks.drawn_as) == "random"]
+    random = random.drop_duplicates(["task", "method", "measure"])
+    verdicts = random.set_index(["task", "method", "measure"])[["mean", "half", "verdict"]]
+    rows = []
+    cells = list(dict.fromkeys(zip(good["task"], good["measure"], strict=True)))
+    for method, plain in compared(good["method"]):
+        differences_of = (wide[method] - wide[plain]).dropna().groupby(["task", "measure"])
+        for task, measure in cells:
+            if (task, measure) not in differences_of.groups:
+                continue
+            differences = differences_of.get_group((task, measure)).to_numpy()
+            gap = t_interval(differences)
+            row = {"task": task, "method": method, "versus": plain, "measure": measure} | gap.row
+            row["verdict"] = verdict("good", gap).removeprefix("good ")
+            for prefix, name in (("", method), ("versus_", plain)):
+                found = verdicts.reindex([(task, name, measure)]).iloc[0]
+                row |= {f"{prefix}gap": found["mean"], f"{prefix}gap_half": found["half"]}
+                row[f"{prefix}gap_verdict"] = found["verdict"] if isinstance(found["verdict"], str) else ""
+            named = [row["gap_verdict"], row["versus_gap_verdict"]]
+            row["changes"] = all(named) and named[0] != named[1]
+            rows.append(row)
+    columns = ["task", "method", "versus", "measure", *INTERVAL, "verdict", "gap", "gap_half", "gap_verdict"]
+    columns += ["versus_gap", "versus_gap_half", "versus_gap_verdict", "changes"]
+    return pd.DataFrame(rows, columns=columns)

@@ -1,0 +1,175 @@
+"""How figures look: their style, colours and panels.
+
+Colours are those of Okabe and Ito (2008), which colour-blind readers tell apart; the networks of a
+comparison also differ in their markers.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+
+from analysis import networks
+from analysis.tables import Analysis
+from lottery_ray.tasks import TASKS
+
+INK = "#1a1b1e"
+FAINT = "#8a8d93"
+COLOURS = {
+    "good": "#0072b2",
+    "random": "#e69f00",
+    "layer-matched": "#cc79a7",
+    "bad": "#d55e00",
+    "pretrained": "#009e73",
+    "transfer": "#56b4e9",
+}
+MARKERS = {"good": "o", "random": "s", "layer-matched": "D", "bad": "v", "pretrained": "^", "transfer": "P"}
+SEED_COLOURS = ("#009e73", "#cc79a7", "#56b4e9", "#a6761d", FAINT)
+COMPONENTS = {"heads": "heads", "mlp": "MLPs", "weight": "weights"}
+WIDTH = 10.8
+"""Of a figure, in inches."""
+STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 10,
+    "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": FAINT,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.titlecolor": INK,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "lottery_ray",
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure with its file name and what it shows; `group` names the part of the page it is in.
+
+    folded: of less interest; the page shows it when it is asked to.
+    """
+
+    group: str
+    name: str
+    caption: str
+    figure: Figure
+    folded: bool = False
+
+
+def family(network: str) -> str:
+    """Whose colour and marker a network has: super-survivors and controls share their twin's."""
+    base = networks.drawn_as(network).partition(", ")[0].partition(" from ")[0]
+    return {"super": "good", "super random": "random", "super bad": "bad"}.get(base, base)
+
+
+def colour(network: str) -> str:
+    return COLOURS.get(family(network), INK)
+
+
+def marker(network: str) -> str:
+    return MARKERS.get(family(network), "o")
+
+
+def file_name(*words: str) -> str:
+    """ "scores_structured_searched_on_dev"."""
+    return re.sub(r"[^a-z0-9.]+", "_", "_".join(words).lower()).strip("_")
+
+
+def is_folded(size: str) -> bool:
+    return size != networks.STOPPING
+
+
+def sized(size: str) -> list[str]:
+    """The end of a file's name: none at the stopping size, which is what is drawn first."""
+    return [networks.size_words(size).rstrip("%")] if is_folded(size) else []
+
+
+def by_size(table: pd.DataFrame, *, also: str | None = None) -> list[tuple[str, str, pd.DataFrame]]:
+    """(size, label, rows) for the sizes of a table, the stopping size first; or (size, label, rows) for
+    each label of another column and size."""
+    found = []
+    for label in dict.fromkeys(table[also]) if also else [""]:
+        rows = table[table[also] == label] if also else table
+        for size in sorted(set(rows["size"]), key=networks.size_order):
+            found.append((str(size), str(label), rows[rows["size"] == size]))
+    return found
+
+
+def grid(count: int, height: float, columns: int) -> tuple[Figure, list[Axes]]:
+    """A figure of the page's width with `count` axes, row by row; height in inches of one."""
+    lines = -(-count // columns)
+    figure = Figure(figsize=(WIDTH, lines * height), layout=ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.08))
+    axes = [figure.add_subplot(lines, columns, place + 1) for place in range(count)]
+    return figure, axes
+
+
+def lines(axis: Axes, labels: Sequence[str], *, named: bool = True) -> None:
+    """One line per label, from the top down; without the labels where the panel beside has them."""
+    axis.set_ylim(-len(labels) + 0.5, 0.5)
+    axis.set_yticks([-place for place in range(len(labels))], labels if named else [""] * len(labels))
+    axis.tick_params(axis="y", length=0)
+
+
+def title(found: Analysis, task: str) -> str:
+    """A task, and whether conclusions leave it out."""
+    conclusive = found.tasks.set_index("task")["conclusive"].get(task, True)
+    return TASKS[task].title + ("" if conclusive else " (left out)")
+
+
+def mark(label: str, style: str, paint: str, **more: Any) -> Line2D:
+    """An entry of a legend: a marker."""
+    return Line2D([], [], ls="", marker=style, color=paint, label=label, **more)
+
+
+@dataclass(frozen=True)
+class Series:
+    """One comparison in a panel of gaps: which rows, and how they are drawn."""
+
+    label: str
+    rows: Callable[[pd.DataFrame], pd.DataFrame]
+    paint: str
+    style: str
+
+
+def gap_panels(found: Analysis, table: pd.DataFrame, series: Sequence[Series]) -> Figure:
+    """A panel per method and measure, a line per task: gaps with their intervals."""
+    panels = list(table.groupby(["method", "measure"], sort=False))
+    tasks = list(dict.fromkeys(table["task"]))
+    figure, axes = grid(len(panels), 1.0 + (0.14 + 0.14 * len(series)) * len(tasks), 2)
+    for number, (axis, (names, group)) in enumerate(zip(axes, panels, strict=True)):
+        for place, one in enumerate(series):
+            rows = one.rows(group)
+            shift = 0.16 * ((len(series) - 1) / 2 - place)
+            axis.errorbar(
+                rows["mean"],
+                [-tasks.index(task) + shift for task in rows["task"]],
+                xerr=rows["half"].fillna(0),
+                fmt=one.style,
+                color=one.paint,
+                ms=6,
+                capsize=3,
+                elinewidth=1.3,
+            )
+        axis.axvline(0, lw=1, color=FAINT, zorder=0)
+        low, high = np.nanmin([*group["mean"], 0.0]), np.nanmax([*group["mean"], 0.0])
+        shown = group[["low", "high"]].clip(low - 0.6, high + 0.6).to_numpy()
+        axis.set_xlim(np.nanmin([low, *shown[:, 0]]) - 0.04, np.nanmax([high, *shown[:, 1]]) + 0.04)
+        lines(axis, [title(found, str(task)) for task in tasks], named=number % 2 == 0)
+        axis.set_title(", ".join(map(str, names)))
+        axis.set_xlabel("gap in dev score")
+    handles = [mark(one.label, one.style, one.paint) for one in series]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4 if len(series) <= 4 else 2)
+    return figure

@@ -1,0 +1,117 @@
+"""What a root holds: what was run, by which choices, and what has no record yet."""
+
+from typing import Any
+
+import pandas as pd
+
+from analysis import networks, variants
+from analysis.records import NOUNS, Root
+from lottery_ray.nodes import Kind
+from lottery_ray.store import Record
+
+DRAWN: tuple[Kind, ...] = ("random", "layer_matched")
+"""Kinds of which there may be several draws."""
+
+
+def missing(root: Root) -> pd.DataFrame:
+    """What has no record, of the grid of tasks, seeds, methods, sizes, networks and draws that occur in
+    the root: columns task, seed, network. A task, seed or method of which nothing is recorded yet is not
+    known here."""
+    recorded = [record for record in root.records if record.labels["stage"] in NOUNS]
+    cells = {(r.labels["task"], r.labels["seed"], _cell(root, r)) for r in recorded}
+    wanted = {_cell(root, record): record.labels.get("source") for record in recorded}
+    rows = [
+        (task, seed, network)
+        for task in dict.fromkeys(record.labels["task"] for record in recorded)
+        for seed in sorted({record.labels["seed"] for record in recorded})
+        for network, source in wanted.items()
+        if (task, seed, network) not in cells and task != source
+    ]
+    return pd.DataFrame(rows, columns=["task", "seed", "network"])
+
+
+def _cell(root: Root, record: Record) -> str:
+    """A network, search or set of null draws in words, such as "random 0 (structured, at 50%)"."""
+    stage, kind = record.labels["stage"], record.labels["kind"]
+    if stage == "finetune":
+        return root.networks[record.key]
+    place = root.place(record)
+    where = place["method"] + networks.at(place.get("size", ""))
+    if stage == "search":
+        return f"search ({where})"
+    if stage == "nulls":
+        return f"{networks.KIND_NAMES[kind]} null draws ({where})"
+    draw = f" {record.labels['draw']}" if kind in DRAWN else ""
+    return f"{root.networks[record.key]}{draw} ({where})"
+
+
+def setup(root: Root) -> pd.DataFrame:
+    """What was run, one row per task: columns task, model, data, train_examples, held_out (share of the
+    training rows that training did not see), dev_examples, then the fields of the recipe."""
+    rows = {}
+    for record in root.stage("finetune"):
+        identity = record.identity
+        rows[record.labels["task"]] = {
+            "task": record.labels["task"],
+            "model": _short(identity["model"]),
+            "data": _short(identity["data"]),
+            "train_examples": record.result["train_examples"],
+            "held_out": identity.get("held_out", 0.0),
+            "dev_examples": record.result["dev_examples"],
+            **{name: value for name, value in identity["recipe"].items() if name != "type"},
+        }
+    return pd.DataFrame(rows.values())
+
+
+def _short(value: str | dict[str, Any]) -> str:
+    """A model or data set in a few words."""
+    match value:
+        case str():
+            return f"made here ({value})"
+        case {"name": str(name), "commit": str(commit)}:
+            return f"{name}@{commit[:8]}"
+        case {"sha256": str(sha256)}:
+            return f"folder {sha256[:8]}"
+    return "generated language"
+
+
+def methods(root: Root) -> pd.DataFrame:
+    """How every method searched: columns method, then the fields of `variants.CHOICES` (None where a
+    method has no such thing), and examples (the numbers of rows that scored its searches)."""
+    rows: dict[str, dict[str, Any]] = {}
+    examples: dict[str, set[int]] = {}
+    searches = {record.key: record for record in root.stage("search")}
+    for record in [*searches.values(), *root.stage("ticket")]:
+        is_search = record.key in searches
+        search = record if is_search else searches[record.identity["sources"][0]]
+        method = root.methods[record.key]
+        chosen = variants.choices(search, record)
+        applicable = _applicable(method)
+        row = {name: value if name in applicable else None for name, value in chosen.items()}
+        if not is_search or method not in rows:
+            rows[method] = {"method": method} | row
+        examples.setdefault(method, set()).add(rows_seen(search) or 0)
+    for method, row in rows.items():
+        row["examples"] = ", ".join(str(count) for count in sorted(examples[method] - {0}))
+    columns = ["method", *variants.CHOICES, "examples"]
+    table = pd.DataFrame(rows.values(), columns=columns).astype(object)
+    return table.sort_values("method", key=lambda names: names.map(variants.order), ignore_index=True)
+
+
+def _applicable(method: str) -> set[str]:
+    """The choices that a method has."""
+    every = {"step", "data", "floor", "down_to"}
+    match variants.base(method):
+        case "magnitude":
+            return every | {"max_steps"}
+        case "heads":
+            return every | {"importance", "layer_norm", "last_head", "removal"}
+        case "structured":
+            return every | {"importance", "layer_norm", "later_phases", "last_head", "removal"}
+    return every | {"importance", "removal"}
+
+
+def rows_seen(search: Record) -> int | None:
+    """How many rows scored a search; not known of records from before it was written down."""
+    found = search.result.get("examples")
+    return None if found is None else int(found)

@@ -1,0 +1,66 @@
+"""Every recorded score of a root, with the dev set's standard error."""
+
+from typing import Any
+
+import pandas as pd
+
+from analysis import devset, networks, variants
+from analysis.records import Root
+from lottery_ray.store import Record
+from lottery_ray.tasks import TASKS
+
+SCORE = ["task", "metric", "seed", "method", "size", "network", "kind", "draw", "measure", "score", "se"]
+SCORE += ["dev_examples", "weights_kept", "node"]
+MEASURES = ("fine-tuned", "pruned", "retrained")
+
+
+def scores(root: Root) -> pd.DataFrame:
+    """Every recorded dev score: columns SCORE. weights_kept is the share of prunable encoder weights.
+
+    A ticket that is only retrained otherwise than another has its mask and so its pruned score, which is
+    there once.
+    """
+    rows: list[dict[str, Any]] = []
+    for record in root.stage("finetune"):
+        name = root.networks[record.key]
+        full = {"method": "", "size": "", "network": name, "kind": name, "draw": 0, "weights_kept": 1.0}
+        full["score"] = record.result["score"]
+        rows.append(full | _measured(root, record, "fine-tuned", "predictions.arrow"))
+    for record in root.stage("ticket"):
+        weights = record.result["weights"]
+        ticket = root.place(record) | {name: record.labels[name] for name in ("kind", "draw")}
+        ticket["network"] = root.networks[record.key]
+        ticket["weights_kept"] = weights["kept"] / weights["of"]
+        for measure in ("pruned", "retrained"):
+            if measure == "retrained" or not networks.is_control(ticket["network"]):
+                measured = _measured(root, record, measure, f"{measure}.arrow")
+                rows.append(ticket | measured | {"score": record.result[measure]})
+    placed: list[dict[str, Any]] = sorted(rows, key=_place)
+    return pd.DataFrame(placed, columns=SCORE)
+
+
+def _place(row: dict[str, Any]) -> tuple[Any, ...]:
+    """Where a score stands in tables: by task, method, size, network, measure and seed."""
+    return (
+        list(TASKS).index(row["task"]),
+        variants.order(row["method"]),
+        networks.size_order(row["size"]),
+        networks.order(row["network"]),
+        MEASURES.index(row["measure"]),
+        row["seed"],
+        row["draw"],
+    )
+
+
+def _measured(root: Root, record: Record, measure: str, file: str) -> dict[str, Any]:
+    metric = TASKS[record.labels["task"]].metric
+    predictions = devset.read(root.artifact(record, file), metric)
+    return {
+        "task": record.labels["task"],
+        "seed": record.labels["seed"],
+        "metric": metric,
+        "measure": measure,
+        "se": devset.jackknife(devset.leave_one_out(metric, predictions)),
+        "dev_examples": len(predictions.labels),
+        "node": record.key,
+    }

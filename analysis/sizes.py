@@ -1,0 +1,70 @@
+"""What tickets keep, and what they must share with good ones of their size."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import networks, variants
+from analysis.records import Root
+
+GROUP = ["task", "method", "size", "network", "component"]
+WHOLE = "all weights"
+
+
+def sizes(root: Root) -> pd.DataFrame:
+    """What tickets keep: columns task, method, size, network, component (of structured ones also "all
+    weights": the prunable weights of the encoder), seeds, then mean, low, high of the share kept
+    (smallest and largest seed), kept (mean count), of; and shared, forced: how many of them good keeps
+    too, and must for want of others (means; NaN where records do not say).
+
+    Components that the method does not prune are left out, and so are controls, whose masks are those
+    of their twins.
+    """
+    rows: list[dict[str, Any]] = []
+    for record in root.stage("ticket"):
+        name, result = root.networks[record.key], record.result
+        if networks.is_control(name):
+            continue
+        counts = {part: size for part, size in result["sizes"].items() if part in _parts(root, record.key)}
+        if "weight" not in counts:
+            counts = counts | {WHOLE: result["weights"]}
+        for component, size in counts.items():
+            place = root.place(record) | {"network": name, "component": component}
+            counted = {"kept": size["kept"], "of": size["of"], "share": size["kept"] / size["of"]}
+            for column, field in (("shared", "overlap_with_good"), ("forced", "forced_overlap")):
+                counted[column] = result.get(field, {}).get(component, np.nan)
+            rows.append(place | counted)
+    columns = [*GROUP, "seed", "kept", "of", "share", "shared", "forced"]
+    groups = pd.DataFrame(rows, columns=columns).groupby(GROUP, sort=False)
+    return groups.agg(
+        seeds=("seed", "nunique"),
+        mean=("share", "mean"),
+        low=("share", "min"),
+        high=("share", "max"),
+        kept=("kept", "mean"),
+        of=("of", "first"),
+        shared=("shared", "mean"),
+        forced=("forced", "mean"),
+    ).reset_index()
+
+
+def _parts(root: Root, key: str) -> tuple[str, ...]:
+    return variants.components(root.methods[key])
+
+
+def extremes(root: Root) -> pd.DataFrame:
+    """Searches, and super-survivors at the stopping size, that keep nothing or everything of what their
+    method prunes: columns task, seed, method, network ("" of a search), kept ("nothing" or
+    "everything")."""
+    rows = []
+    for record in [*root.stage("search"), *root.stage("ticket")]:
+        name = root.networks.get(record.key, "")
+        if name not in ("", "super") or networks.size(record) != networks.STOPPING:
+            continue
+        counts = [record.result["sizes"][part] for part in _parts(root, record.key)]
+        kept, of = (sum(size[which] for size in counts) for which in ("kept", "of"))
+        if kept in (0, of):
+            row = {name: root.place(record)[name] for name in ("task", "seed", "method")}
+            rows.append(row | {"network": name, "kept": "everything" if kept else "nothing"})
+    return pd.DataFrame(rows, columns=["task", "seed", "method", "network", "kept"])
