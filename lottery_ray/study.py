@@ -172,6 +172,7 @@ PRESETS = {
         Study(
             tasks=("sst2", "mrpc", "stsb"),
             seeds=PAPER_SEEDS[:3],
+            kinds=("good", "random", "layer_matched", "bad", "pretrained"),
             held_out=0.1,
             search_data="held_out",
             down_to=0.3,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -322,7 +323,7 @@ def test_an_exported_ticket_loads_anywhere_and_scores_the_same(
     with torch.no_grad():
         logits = model(**tokenizer(*texts, padding=True, return_tensors="pt")).logits.numpy()
     name = "retrained" if retrained else "pruned"
-    predictions = masks.pa.ipc.open_file(Store.open(done.root).fetch(record, f"{name}.arrow")).read_all()
+    predictions = pa.ipc.open_file(Store.open(done.root).fetch(record, f"{name}.arrow")).read_all()
     assert np.allclose(logits, np.array(predictions["logits"].to_pylist()), atol=1e-5)
     assert score(task.metric, rows["label"].to_numpy(), logits) == record.result[name]
 

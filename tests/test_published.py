@@ -41,7 +41,7 @@ def released() -> Masks:
     for (family, task, seed), group in frame.groupby(["family", "task", "seed"], observed=True):
         heads = group.loc[group["component"] == "head", "kept"].to_numpy().reshape(12, 12)
         mlps = group.loc[group["component"] == "mlp", "kept"].to_numpy()
-        found[str(family), NAMES[str(task)], int(seed)] = masks.structured_mask(heads, mlps)
+        found[str(family), NAMES[str(task)], int(str(seed))] = masks.structured_mask(heads, mlps)
     assert len(found) == 4 * 9 * 5
     return found
 

@@ -52,6 +52,7 @@ def command(inputs: Path, root: str | Path, *flags: str) -> list[str]:
         *(sys.executable, str(SWEEP), "glue", "--root", str(root)),
         *("--model", str(inputs / "a model"), "--data", str(inputs / "some data")),
         *("--tasks", "mrpc", "rte", "--seeds", "1", "2", "--recipe.epochs", "2"),
+        *(() if "--kinds" in flags else ("--kinds", "good", "random", "bad")),
         *("--recipe.learning-rate", "3e-3", *flags),
     ]
 

@@ -1,5 +1,7 @@
 """Tickets drawn from good masks: exact sizes, what bad may share with good, and uniform draws."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -54,6 +56,70 @@ def flat(mask: Mask, component: str) -> np.ndarray:
 
 def same(a: Mask, b: Mask) -> bool:
     return all(np.array_equal(p.kept, q.kept) for p, q in zip(a, b, strict=True))
+
+
+@SETTINGS
+@given(GOOD, st.integers(0, 1000))
+def test_layer_matched_has_as_many_in_every_layer(good: Mask, name: int) -> None:
+    ticket = tickets.draw("layer_matched", (good,), rng(name))
+    for component, layer in {(part.component, part.layer) for part in good}:
+        ours, theirs = (
+            sum(int(p.kept.sum()) for p in mask if (p.component, p.layer) == (component, layer))
+            for mask in (ticket, good)
+        )
+        assert ours == theirs
+
+
+@st.composite
+def seeds(draw: st.DrawFn) -> list[Mask]:
+    """Good masks of several seeds, of different sizes."""
+    good = draw(GOOD)
+    others = draw(st.lists(st.integers(0, 99), min_size=1, max_size=4))
+    shares = [np.random.default_rng(seed).random() for seed in others]
+    return [good] + [
+        tuple(replace(p, kept=np.random.default_rng(seed).random(p.kept.size) < share) for p in good)
+        for seed, share in zip(others, shares, strict=True)
+    ]
+
+
+@SETTINGS
+@given(seeds(), st.integers(0, 1000))
+def test_super_survivors_and_their_counterparts(goods: list[Mask], name: int) -> None:
+    survivors = tickets.draw("super", goods, rng(name))
+    bad = tickets.draw("super_bad", goods, rng(name))
+    released_bad = tickets.draw("super_bad", goods, rng(name), "released")
+    released_random = tickets.released_super_random(goods, released_bad, rng(name, 1))
+    drawn = [tickets.draw("super_random", goods, rng(name)), bad, released_bad, released_random]
+    assert all(masks.sizes(mask) == masks.sizes(survivors) for mask in drawn)
+    for component, size in masks.sizes(survivors).items():
+        every = np.array([flat(good, component) for good in goods])
+        kept, never = flat(survivors, component), ~every.any(axis=0)
+        assert np.array_equal(kept, every.all(axis=0))
+        worst = flat(bad, component)
+        assert (worst & never).sum() == min(size["kept"], never.sum()), "what no seed keeps comes first"
+        assert (worst & kept).sum() == max(0, 2 * size["kept"] - size["of"]), "and super last"
+        neither = ~kept & ~flat(released_bad, component)
+        theirs = flat(released_random, component)
+        assert (theirs & neither).sum() == min(size["kept"], neither.sum())
+
+
+@SETTINGS
+@given(GOOD)
+def test_the_forced_overlap_is_the_least_that_two_sizes_allow(good: Mask) -> None:
+    bad = tickets.draw("bad", (good,), rng(0))
+    assert tickets.forced_overlap(good, bad) == tickets.common(good, bad)
+
+
+def test_bernoulli_matches_in_expectation_only() -> None:
+    heads = flags(72, 30, 0).reshape(6, 12)
+    good = masks.structured_mask(heads, np.array([1, 1, 1, 0, 0, 0], bool))
+    drawn = [tickets.bernoulli(good, rng(name)) for name in range(2000)]
+    sizes = np.array([masks.sizes(mask)["heads"]["kept"] for mask in drawn])
+    share = 30 / 72
+    assert abs(sizes.mean() - 30) < 5 * np.sqrt(72 * share * (1 - share) / 2000)
+    assert abs(sizes.var() / (72 * share * (1 - share)) - 1) < 5 * np.sqrt(2 / 2000)
+    whole = masks.structured_mask(np.ones((6, 12), bool), np.zeros(6, bool))
+    assert same(tickets.bernoulli(whole, rng(0)), whole)
 
 
 @SETTINGS
