@@ -27,7 +27,7 @@ from lottery_ray.nodes import (
     key,
 )
 from lottery_ray.store import Store
-from lottery_ray.study import Study, plan
+from lottery_ray.study import PRESETS, Study, plan
 from lottery_ray.tasks import TASKS
 from tests.folders import data_folder, model_folder, rows
 
