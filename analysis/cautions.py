@@ -1,6 +1,6 @@
 """What a reader must know before believing a number: how many seeds, what was searched on, what is odd."""
 
-from analysis.cells import listed, rows
+from analysis.cells import listed
 from analysis.nulls import SIGNIFICANT
 from analysis.statistics import CONFIDENCE
 from analysis.tables import Analysis
@@ -27,16 +27,11 @@ def caution(found: Analysis) -> str:
 
 
 def _searched(found: Analysis) -> str:
-    """What good subnetworks were found on; by method where they differ in it."""
-    on = {
-        str(data): sorted(set(group["method"])) for data, group in found.searches.groupby("data", sort=False)
-    }
-    if not on:
-        return ""
-    if len(on) == 1:
-        return f" Good subnetworks were found {SEARCHED_ON[next(iter(on))]}."
-    each = [f"those of {listed(methods)} {SEARCHED_ON[data]}" for data, methods in on.items()]
-    return f" Good subnetworks were found on different rows: {'; '.join(each)}."
+    """What good subnetworks were found on."""
+    on = [SEARCHED_ON[str(data)] for data in dict.fromkeys(found.searches["data"])]
+    if len(on) > 1:
+        return f" Good subnetworks were found {', others '.join(on)}; the table of methods says which."
+    return f" Good subnetworks were found {on[0]}." if on else ""
 
 
 def flags(found: Analysis) -> list[str]:
@@ -47,15 +42,15 @@ def flags(found: Analysis) -> list[str]:
 def _extremes(found: Analysis) -> list[str]:
     sentences = []
     for (method, network, kept), group in found.extremes.groupby(["method", "network", "kept"], sort=False):
-        if network:
-            tasks = [TASKS[task].title for task in dict.fromkeys(group["task"])]
-            which = "no component is" if kept == "nothing" else "every component is"
-            sentences.append(f"{listed(tasks)}, {method}: {which} kept by every seed.")
-        else:
-            sentences += [
-                f"{TASKS[row['task']].title} seed {row['seed']}, {method}: the search kept {kept}."
-                for row in rows(group)
-            ]
+        for task, cells in group.groupby("task", sort=False):
+            title = TASKS[str(task)].title
+            if network:
+                which = "no component is" if kept == "nothing" else "every component is"
+                sentences.append(f"{title}, {method}: {which} kept by every seed.")
+            else:
+                seeds = [str(seed) for seed in dict.fromkeys(cells["seed"])]
+                of = f"seed{'s' if len(seeds) > 1 else ''} {listed(seeds)}"
+                sentences.append(f"{title} {of}, {method}: the search kept {kept}.")
     return sentences
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 from analysis import networks
 from analysis.baselines import BASELINES, CLEAR
 from analysis.cells import listed, number, rows, signed, with_interval
+from analysis.composition import SPLITS, TOTAL
 from analysis.tables import Analysis
 from lottery_ray.tasks import TASKS
 
@@ -29,7 +30,33 @@ def headlines(found: Analysis) -> list[str]:
                 f"Good against {versus}: good scores higher in {higher} of {len(gaps)} gaps (one per {each},"
                 f" pruned and retrained) and lower in {lower}; {undecided} undecided."
             )
+    return [*sentences, *_headline_of_parts(found), *_headline_of_nulls(found)]
+
+
+def _headline_of_parts(found: Analysis) -> list[str]:
+    """In how many of the decided gaps to random each part is worth something."""
+    table = _conclusive(found, found.composition)
+    sentences = []
+    for through, group in table.groupby(table["through"].map(networks.drawn_as), sort=False):
+        decided = group.dropna(subset=["share"])
+        higher = decided[decided["low"] > 0]["part"].value_counts()
+        parts = [f"{part} in {higher.get(part, 0)}" for part in SPLITS[str(through)]]
+        if len(decided):
+            sentences.append(
+                f"Of the {int((decided['part'] == TOTAL).sum())} decided gaps of good to random that"
+                f" {through} subnetworks split, the interval of a part lies above zero for {listed(parts)}."
+            )
     return sentences
+
+
+def _headline_of_nulls(found: Analysis) -> list[str]:
+    """In how many seeds good stands out among null draws."""
+    table = _conclusive(found, found.null_summary)
+    counts = table[table["possible"] > 0].groupby("kind", sort=False)[["significant", "possible"]].sum()
+    each = [f"{row.significant} of {row.possible} for {row.Index} masks" for row in counts.itertuples()]
+    if not each:
+        return []
+    return [f"Good among null draws, pruned: p is at most .05 in {listed(each)} (counted over all seeds)."]
 
 
 def _conclusive(found: Analysis, table: pd.DataFrame) -> pd.DataFrame:
@@ -83,7 +110,7 @@ def place(method: str, size: str) -> str:
 
 def opening(words: str) -> str:
     """To begin a sentence: "Structured", but "MLPs"."""
-    return words.replace("mlps", "MLPs") if words.startswith("mlps") else words[0].upper() + words[1:]
+    return words[0].upper() + words[1:]
 
 
 def said(network: str) -> str:
@@ -146,30 +173,39 @@ def controls(found: Analysis) -> list[str]:
 
 
 def composition(found: Analysis, *, stopping: bool = True) -> list[str]:
-    """One sentence per method, size, measure and split about what good's gap to random is made of."""
+    """One sentence per method, size and measure about what good's gap to random is made of."""
     table = _conclusive(found, found.composition)
     table = table[(table["size"] == networks.STOPPING) == stopping]
     sentences = []
-    for (method, size, measure, _), group in table.groupby(
-        ["method", "size", "measure", "through"], sort=False
-    ):
-        clauses = [_parts(parts) for _, parts in group.groupby("task", sort=False)]
-        sentences.append(f"{opening(place(str(method), str(size)))}, {measure}: {'; '.join(clauses)}.")
+    for (method, size, measure), group in table.groupby(["method", "size", "measure"], sort=False):
+        split, whole = [], []
+        for _, parts in group.groupby("task", sort=False):
+            total = rows(parts)[0]
+            gap = f"{TASKS[total['task']].title} ({with_interval(signed(total['mean']), total['half'])})"
+            if total["verdict"] == "undecided":
+                whole.append(gap)
+            else:
+                split.append(f"on {gap} {_parts(parts)}")
+        if whole:
+            split.append(f"no decided gap to split on {listed(whole)}")
+        sentences.append(f"{opening(place(str(method), str(size)))}, {measure}: {'; '.join(split)}.")
     return sentences
 
 
-def _parts(parts: pd.DataFrame) -> str:
-    total, *rest = rows(parts)
-    title, versus = TASKS[total["task"]].title, said(total["versus"])
-    gap = with_interval(signed(total["mean"]), total["half"])
-    if total["verdict"] == "undecided":
-        return f"{title} has no decided gap to {versus} to split ({gap})"
-    shares = [
-        f"{part['part']} {with_interval(signed(part['mean']), part['half'])} ({percent(part['share'])},"
-        f" {percent(part['share_low'])} to {percent(part['share_high'])})"
-        for part in rest
-    ]
-    return f"on {title} good is {gap} from {versus}, of which {listed(shares)}"
+def _parts(table: pd.DataFrame) -> str:
+    """The parts of one task's gap, by what lies between random and good."""
+    ways = []
+    for _, parts in table.groupby("through", sort=False):
+        shares = [
+            f"{part['part']} {with_interval(signed(part['mean']), part['half'])}"
+            f" ({percent(part['share'])} of it, {percent(part['share_low'])} to"
+            f" {percent(part['share_high'])})"
+            for part in rows(parts[parts["part"] != TOTAL])
+            if pd.notna(part["share"])
+        ]
+        if shares:
+            ways.append(listed(shares))
+    return " or else ".join(ways)
 
 
 def percent(share: float) -> str:

@@ -5,7 +5,7 @@ comparison also differ in their markers.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from analysis import networks
+from analysis import networks, variants
 from analysis.tables import Analysis
 from lottery_ray.tasks import TASKS
 
@@ -88,24 +88,42 @@ def file_name(*words: str) -> str:
     return re.sub(r"[^a-z0-9.]+", "_", "_".join(words).lower()).strip("_")
 
 
-def is_folded(size: str) -> bool:
-    return size != networks.STOPPING
+@dataclass(frozen=True)
+class Slice:
+    """The rows of a table that one figure shows: of one size, and of one method, or of all plain methods,
+    or of all their variants.
+
+    method: "" where it is of several.
+    """
+
+    rows: pd.DataFrame
+    size: str
+    method: str
+    is_variant: bool
+
+    @property
+    def folded(self) -> bool:
+        return self.is_variant or self.size != networks.STOPPING
+
+    def name(self, *words: str) -> str:
+        """The name of its file."""
+        choices = ["choices"] if self.is_variant and not self.method else []
+        size = [] if self.size == networks.STOPPING else [networks.size_words(self.size).rstrip("%")]
+        return file_name(*words, self.method, *choices, *size)
 
 
-def sized(size: str) -> list[str]:
-    """The end of a file's name: none at the stopping size, which is what is drawn first."""
-    return [networks.size_words(size).rstrip("%")] if is_folded(size) else []
+def slices(table: pd.DataFrame, *, by_method: bool = False) -> Iterator[Slice]:
+    """The figures that a table makes: the stopping size first, and plain methods before variants.
 
-
-def by_size(table: pd.DataFrame, *, also: str | None = None) -> list[tuple[str, str, pd.DataFrame]]:
-    """(size, label, rows) for the sizes of a table, the stopping size first; or (size, label, rows) for
-    each label of another column and size."""
-    found = []
-    for label in dict.fromkeys(table[also]) if also else [""]:
-        rows = table[table[also] == label] if also else table
+    by_method: one per method.
+    """
+    names = list(dict.fromkeys(table["method"]))
+    is_variant = {name: variants.plain(names, name) != name for name in names}
+    groups = table["method"].map(lambda name: (is_variant[name], name if by_method else ""))
+    for varies, name in dict.fromkeys(groups):
+        rows = table[groups == (varies, name)]
         for size in sorted(set(rows["size"]), key=networks.size_order):
-            found.append((str(size), str(label), rows[rows["size"] == size]))
-    return found
+            yield Slice(rows[rows["size"] == size], str(size), name, varies)
 
 
 def grid(count: int, height: float, columns: int) -> tuple[Figure, list[Axes]]:

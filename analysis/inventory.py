@@ -79,36 +79,18 @@ def methods(root: Root) -> pd.DataFrame:
     """How every method searched: columns method, then the fields of `variants.CHOICES` (None where a
     method has no such thing), and examples (the numbers of rows that scored its searches)."""
     rows: dict[str, dict[str, Any]] = {}
-    examples: dict[str, set[int]] = {}
+    examples: dict[str, set[str]] = {}
     searches = {record.key: record for record in root.stage("search")}
-    for record in [*searches.values(), *root.stage("ticket")]:
-        is_search = record.key in searches
-        search = record if is_search else searches[record.identity["sources"][0]]
+    for record in [*root.stage("ticket"), *searches.values()]:
+        search = searches[record.identity["sources"][0] if "sources" in record.identity else record.key]
         method = root.methods[record.key]
-        chosen = variants.choices(search, record)
-        applicable = _applicable(method)
-        row = {name: value if name in applicable else None for name, value in chosen.items()}
-        if not is_search or method not in rows:
-            rows[method] = {"method": method} | row
-        examples.setdefault(method, set()).add(rows_seen(search) or 0)
+        ticket = record if record is not search else None
+        rows.setdefault(method, {"method": method} | variants.choices(search, ticket))
+        examples.setdefault(method, set()).update({str(rows_seen(search))} - {"None"})
     for method, row in rows.items():
-        row["examples"] = ", ".join(str(count) for count in sorted(examples[method] - {0}))
-    columns = ["method", *variants.CHOICES, "examples"]
-    table = pd.DataFrame(rows.values(), columns=columns).astype(object)
+        row["examples"] = ", ".join(sorted(examples[method], key=int))
+    table = pd.DataFrame(rows.values(), columns=["method", *variants.CHOICES, "examples"]).astype(object)
     return table.sort_values("method", key=lambda names: names.map(variants.order), ignore_index=True)
-
-
-def _applicable(method: str) -> set[str]:
-    """The choices that a method has."""
-    every = {"step", "data", "floor", "down_to"}
-    match variants.base(method):
-        case "magnitude":
-            return every | {"max_steps"}
-        case "heads":
-            return every | {"importance", "layer_norm", "last_head", "removal"}
-        case "structured":
-            return every | {"importance", "layer_norm", "later_phases", "last_head", "removal"}
-    return every | {"importance", "removal"}
 
 
 def rows_seen(search: Record) -> int | None:

@@ -14,13 +14,11 @@ from analysis.drawing import (
     INK,
     SEED_COLOURS,
     Drawing,
-    by_size,
-    file_name,
+    Slice,
     grid,
-    is_folded,
     lines,
     mark,
-    sized,
+    slices,
 )
 from analysis.tables import Analysis
 from lottery_ray.tasks import TASKS
@@ -28,17 +26,18 @@ from lottery_ray.tasks import TASKS
 
 def draw(found: Analysis) -> Iterator[Drawing]:
     """Those that there are data for."""
-    for size, _, table in by_size(found.overlap[found.overlap["jaccard"].notna()]):
-        yield _overlap(found, table, size)
+    for part in slices(found.overlap[found.overlap["jaccard"].notna()]):
+        yield _overlap(found, part)
     for task in dict.fromkeys(found.survival["task"]):
-        for size, method, table in by_size(found.survival[found.survival["task"] == task], also="method"):
-            yield _survival(table, str(task), method, size)
+        for part in slices(found.survival[found.survival["task"] == task], by_method=True):
+            yield _survival(part, str(task))
     for task in dict.fromkeys(found.searches["task"]):
         yield _search(found, str(task))
 
 
-def _overlap(found: Analysis, table: pd.DataFrame, size: str) -> Drawing:
+def _overlap(found: Analysis, part: Slice) -> Drawing:
     """Observed Jaccard of good masks of two seeds beside chance: a panel per method and component."""
+    table, size = part.rows, part.size
     panels = list(table.groupby(["method", "component"], sort=False))
     tasks = list(dict.fromkeys(table["task"]))
     figure, axes = grid(len(panels), 1.1 + 0.3 * len(tasks), 3)
@@ -65,12 +64,12 @@ def _overlap(found: Analysis, table: pd.DataFrame, size: str) -> Drawing:
         f"Overlap of the good masks of two seeds of one task{networks.at(size)}, beside two random masks of"
         " the same sizes."
     )
-    name = file_name("overlap", *sized(size))
-    return Drawing("overlap", name, caption, figure, is_folded(size))
+    return Drawing("overlap", part.name("overlap"), caption, figure, part.folded)
 
 
-def _survival(table: pd.DataFrame, task: str, method: str, size: str) -> Drawing:
+def _survival(part: Slice, task: str) -> Drawing:
     """Heads (layers down, heads across) and MLPs: the share of seeds that keep each."""
+    table = part.rows
     heads = table[table["component"] == "heads"].pivot(index="layer", columns="index", values="kept")
     mlps = table[table["component"] == "mlp"].pivot(index="layer", columns="index", values="kept")
     layers, width = heads.shape
@@ -91,14 +90,13 @@ def _survival(table: pd.DataFrame, task: str, method: str, size: str) -> Drawing
     left.set_xlabel("head")
     right.set_xticks([0.5], ["MLP"])
     figure.colorbar(image, ax=right, label="share of seeds", fraction=0.5, aspect=12)
-    variant = method.partition(", ")[2]
-    left.set_title(TASKS[task].title + networks.at(size))
+    left.set_title(f"{TASKS[task].title}, {part.method}{networks.at(part.size)}")
     caption = (
-        f"{TASKS[task].title}{networks.at(size)}: share of the {table['seeds'].max()} seeds whose good"
-        f" {method} subnetwork keeps each head and MLP. Layer 1 is next to the embeddings."
+        f"{TASKS[task].title}: share of the {table['seeds'].max()} seeds whose good subnetwork"
+        f" ({part.method}{networks.at(part.size)}) keeps each head and MLP. Layer 1 is next to the"
+        " embeddings."
     )
-    name = file_name("survival", task, variant, *sized(size))
-    return Drawing("survival", name, caption, figure, is_folded(size) or bool(variant))
+    return Drawing("survival", part.name("survival", task), caption, figure, part.folded)
 
 
 def _search(found: Analysis, task: str) -> Drawing:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from lottery_ray.nodes import KINDS
+from lottery_ray.nodes import KINDS, SUPER
 from lottery_ray.store import Record
 from lottery_ray.tasks import TASKS
 
@@ -19,8 +19,12 @@ RULES = {"bernoulli": "Bernoulli", "largest_removed": "largest removed", "releas
 STOPPING = "stopping"
 
 
-def network(record: Record, epochs: int | None = None) -> str:
-    """The name of a fine-tuned model's or a ticket's network. epochs: of its fine-tuned model."""
+def network(record: Record, epochs: int | None = None, seeds: int | None = None) -> str:
+    """The name of a fine-tuned model's or a ticket's network.
+
+    epochs: of its fine-tuned model. seeds: how many seeds the root's super-survivors are made of; a
+    ticket of fewer is not theirs.
+    """
     labels, identity = record.labels, record.identity
     if labels["stage"] == "finetune":
         return FULL[labels["start"]]
@@ -32,8 +36,10 @@ def network(record: Record, epochs: int | None = None) -> str:
     own = identity["recipe"]["epochs"]
     if epochs is not None and own != epochs:
         name += f", {own} epoch{'s' if own > 1 else ''}"
-    rule = RULES.get(identity.get("rule", "exact"))
-    return f"{name} ({rule})" if rule else name
+    notes = [RULES[identity["rule"]]] if "rule" in identity else []
+    if labels["kind"] in SUPER and seeds and len(identity["sources"]) < seeds:
+        notes.append(f"of {len(identity['sources'])} seeds")
+    return f"{name} ({', '.join(notes)})" if notes else name
 
 
 def drawn_as(name: str) -> str:

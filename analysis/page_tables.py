@@ -8,6 +8,7 @@ import pandas as pd
 from analysis import networks, variants
 from analysis.baselines import BASELINES
 from analysis.cells import DASH, MINUS, number, rows, signed, with_interval
+from analysis.composition import TOTAL
 from analysis.conclusions import percent
 from analysis.drawing import COMPONENTS, title
 from analysis.tables import Analysis
@@ -114,7 +115,7 @@ def composition(found: Analysis) -> Table:
     lines = []
     for row in rows(found.composition):
         share = percent(row["share"]) if pd.notna(row["share"]) else DASH
-        if pd.notna(row["share"]) and row["part"] != "all of it":
+        if pd.notna(row["share"]) and row["part"] != TOTAL:
             share += f" [{percent(row['share_low'])}, {percent(row['share_high'])}]"
         compared = f"{row['network']} {MINUS} {row['versus']}"
         lines.append(

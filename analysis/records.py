@@ -63,36 +63,45 @@ def read(store: Store, copies: Path) -> Root:
         )
     _check_parents(records)
     _check_one_study(store.uri, records)
-    return Root(store, copies, records, _methods(records), _networks(records))
+    methods = _methods(records)
+    return Root(store, copies, records, methods, _networks(records, methods))
 
 
 def _methods(records: tuple[Record, ...]) -> dict[str, str]:
-    """{key: name of the method} of searches, and of what is drawn from them."""
-    by_key = {record.key: record for record in records}
+    """{key: name of the method} of searches, and of what is drawn from them. A search whose tickets all
+    lose their parts in one way is named like them."""
+    searches = {record.key: record for record in records if record.labels["stage"] == "search"}
+    drawn: dict[str, dict[str, Record]] = defaultdict(dict)
     chosen: dict[str, tuple[str, dict[str, Any]]] = {}
     for record in records:
-        match record.labels["stage"]:
-            case "search":
-                search, ticket = record, None
-            case "ticket":
-                search, ticket = by_key[record.identity["sources"][0]], record
-            case "nulls":
-                search, ticket = by_key[record.identity["source"]], None
-            case _:
-                continue
-        chosen[record.key] = record.labels["method"], variants.choices(search, ticket)
+        if record.labels["stage"] == "ticket":
+            source = record.identity["sources"][0]
+            drawn[source][record.identity.get("removal", "sound")] = record
+            chosen[record.key] = record.labels["method"], variants.choices(searches[source], record)
+    for record in records:
+        if record.labels["stage"] in ("search", "nulls"):
+            search = searches[record.identity.get("source", record.key)]
+            ticket = next(iter(drawn[search.key].values())) if len(drawn[search.key]) == 1 else None
+            chosen[record.key] = search.labels["method"], variants.choices(search, ticket)
     return dict(zip(chosen, variants.names(chosen.values()), strict=True))
 
 
-def _networks(records: tuple[Record, ...]) -> dict[str, str]:
+def _networks(records: tuple[Record, ...], methods: dict[str, str]) -> dict[str, str]:
     """{key: name} of fine-tuned models and tickets."""
-    epochs = {
-        record.key: int(record.identity["recipe"]["epochs"])
-        for record in records
-        if record.labels["stage"] == "finetune"
-    }
+    epochs: dict[str, int] = {}
+    seeds: dict[tuple[str, str], int] = defaultdict(int)
+    for record in records:
+        if record.labels["stage"] == "finetune":
+            epochs[record.key] = int(record.identity["recipe"]["epochs"])
+        if record.labels["stage"] == "ticket":
+            place = record.labels["task"], methods[record.key]
+            seeds[place] = max(seeds[place], len(record.identity["sources"]))
     return {
-        record.key: networks.network(record, epochs.get(record.identity.get("finetune", "")))
+        record.key: networks.network(
+            record,
+            epochs.get(record.identity.get("finetune", "")),
+            seeds.get((record.labels["task"], methods.get(record.key, ""))),
+        )
         for record in records
         if record.labels["stage"] in ("finetune", "ticket")
     }

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from analysis import networks
 from analysis.cells import MINUS, rows
 from analysis.composition import SPLITS, TOTAL
-from analysis.conclusions import opening
+from analysis.conclusions import opening, place
 from analysis.drawing import (
     COLOURS,
     FAINT,
@@ -17,16 +17,14 @@ from analysis.drawing import (
     MARKERS,
     Drawing,
     Series,
-    by_size,
+    Slice,
     colour,
-    file_name,
     gap_panels,
     grid,
-    is_folded,
     lines,
     mark,
     marker,
-    sized,
+    slices,
     title,
 )
 from analysis.tables import Analysis
@@ -39,22 +37,20 @@ VERSUS = ("random", "layer-matched", "pretrained", "bad")
 
 def draw(found: Analysis) -> Iterator[Drawing]:
     """Those that there are data for."""
-    tickets = found.scores[found.scores["method"] != ""]
-    for size, method, _ in by_size(tickets, also="method"):
-        yield _scores(found, method, size)
+    for part in slices(found.scores[found.scores["method"] != ""], by_method=True):
+        yield _scores(found, part)
     versus = found.gaps["versus"].map(networks.drawn_as)
-    for size, _, table in by_size(found.gaps[(found.gaps["network"] == "good") & versus.isin(VERSUS)]):
-        yield _gaps(found, table, size)
-    for size, _, table in by_size(found.composition):
-        yield _composition(found, table, size)
-    for size, method, table in by_size(found.null_draws, also="method"):
-        yield _nulls(found, table, method, size)
+    for part in slices(found.gaps[(found.gaps["network"] == "good") & versus.isin(VERSUS)]):
+        yield _gaps(found, part)
+    for part in slices(found.composition):
+        yield _composition(found, part)
+    for part in slices(found.null_draws, by_method=True):
+        yield _nulls(found, part)
 
 
-def _scores(found: Analysis, method: str, size: str) -> Drawing:
+def _scores(found: Analysis, part: Slice) -> Drawing:
     """A panel per task, a line per network: a dot per seed, and the mean with its interval."""
-    of_method = (found.scores["method"] == method) & (found.scores["size"] == size)
-    table = found.scores[of_method | (found.scores["method"] == "")]
+    table = pd.concat([found.scores[found.scores["method"] == ""], part.rows])
     names = sorted(dict.fromkeys(table["network"]), key=networks.order)
     tasks = list(dict.fromkeys(table["task"]))
     columns = 3 if len(tasks) > 4 else 2
@@ -69,12 +65,11 @@ def _scores(found: Analysis, method: str, size: str) -> Drawing:
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     caption = (
-        f"{opening(method)} pruning{networks.at(size)}: dev scores of the full model and of its"
+        f"{opening(place(part.method, part.size))}: dev scores of the full model and of its"
         " subnetworks, pruned and retrained. Small dots are seeds, large marks means, bars 95% t intervals;"
         " one that leaves its panel goes beyond the range of the metric."
     )
-    name = file_name("scores", method, *sized(size))
-    return Drawing("scores", name, caption, figure, is_folded(size))
+    return Drawing("scores", part.name("scores"), caption, figure, part.folded)
 
 
 def _score_panel(axis: Axes, found: Analysis, table: pd.DataFrame, names: list[str], *, named: bool) -> None:
@@ -85,14 +80,14 @@ def _score_panel(axis: Axes, found: Analysis, table: pd.DataFrame, names: list[s
     limits = []
     for row in rows(means):
         network, measure = row["network"], row["measure"]
-        place = {"pruned": 0.17, "retrained": -0.17}.get(measure, 0.0) - names.index(network)
+        line = {"pruned": 0.17, "retrained": -0.17}.get(measure, 0.0) - names.index(network)
         points = table[(table["network"] == network) & (table["measure"] == measure)]
         dots = points.groupby("seed")["score"].mean().to_numpy()
         paint = colour(network)
-        axis.plot(dots, np.full(len(dots), place - 0.1), ".", ms=4, color=paint, alpha=0.6)
+        axis.plot(dots, np.full(len(dots), line - 0.1), ".", ms=4, color=paint, alpha=0.6)
         axis.errorbar(
             row["mean"],
-            place,
+            line,
             xerr=None if np.isnan(row["half"]) else row["half"],
             fmt=marker(network),
             color=paint,
@@ -116,8 +111,9 @@ def _score_panel(axis: Axes, found: Analysis, table: pd.DataFrame, names: list[s
     axis.set_title(title(found, task))
 
 
-def _gaps(found: Analysis, table: pd.DataFrame, size: str) -> Drawing:
+def _gaps(found: Analysis, part: Slice) -> Drawing:
     """Good against random, layer-matched, pretrained and bad."""
+    table = part.rows
     drawn = table["versus"].map(networks.drawn_as)
 
     def series(name: str) -> Series:
@@ -128,24 +124,25 @@ def _gaps(found: Analysis, table: pd.DataFrame, size: str) -> Drawing:
 
     figure = gap_panels(found, table, [series(name) for name in VERSUS if (drawn == name).any()])
     caption = (
-        f"Gaps in dev score{_at(size)}, paired by seed, with 95% t intervals. An interval on zero is"
+        f"Gaps in dev score{_at(part.size)}, paired by seed, with 95% t intervals. An interval on zero is"
         " undecided."
     )
-    return Drawing("gaps", file_name("gaps", *sized(size)), caption, figure, is_folded(size))
+    return Drawing("gaps", part.name("gaps"), caption, figure, part.folded)
 
 
 def _at(size: str) -> str:
     return networks.at(size).removeprefix(",")
 
 
-def _composition(found: Analysis, table: pd.DataFrame, size: str) -> Drawing:
+def _composition(found: Analysis, part: Slice) -> Drawing:
     """The whole gap to random, and its parts."""
+    table = part.rows
     paints = {"layer-matched": (COLOURS["layer-matched"], "D"), "pretrained": (COLOURS["pretrained"], "^")}
     through = list(dict.fromkeys(table["through"].map(networks.drawn_as)))
 
-    def series(label: str, kind: str, part: str, paint: str, style: str) -> Series:
+    def series(label: str, kind: str, name: str, paint: str, style: str) -> Series:
         def chosen(group: pd.DataFrame) -> pd.DataFrame:
-            return group[(group["through"].map(networks.drawn_as) == kind) & (group["part"] == part)]
+            return group[(group["through"].map(networks.drawn_as) == kind) & (group["part"] == name)]
 
         return Series(label, chosen, paint, style)
 
@@ -157,24 +154,25 @@ def _composition(found: Analysis, table: pd.DataFrame, size: str) -> Drawing:
         drawn.append(series(f"{rest} (good {MINUS} {kind})", kind, rest, COLOURS["good"], style))
     figure = gap_panels(found, table, drawn)
     caption = (
-        f"What good is made of{_at(size)}: its gap to random and the parts that add up to it, paired by"
+        f"What good is made of{_at(part.size)}: its gap to random and the parts that add up to it, paired by"
         " seed, with 95% t intervals."
     )
-    return Drawing("composition", file_name("composition", *sized(size)), caption, figure, is_folded(size))
+    return Drawing("composition", part.name("composition"), caption, figure, part.folded)
 
 
-def _nulls(found: Analysis, table: pd.DataFrame, method: str, size: str) -> Drawing:
+def _nulls(found: Analysis, part: Slice) -> Drawing:
     """A panel per task, a line per kind and seed: every null draw, and good."""
+    table = part.rows
     tasks = list(dict.fromkeys(table["task"]))
     places = list(dict.fromkeys(zip(table["kind"], table["seed"], strict=True)))
     columns = 3 if len(tasks) > 4 else 2
     figure, axes = grid(len(tasks), 1.5 + 0.24 * len(places), columns)
     for number, (axis, task) in enumerate(zip(axes, tasks, strict=True)):
         for (kind, seed), draws in table[table["task"] == task].groupby(["kind", "seed"], sort=False):
-            place = -places.index((kind, seed))
-            spread = place + 0.24 * np.sin(2.4 * np.arange(len(draws)))
+            line = -places.index((kind, seed))
+            spread = line + 0.24 * np.sin(2.4 * np.arange(len(draws)))
             axis.plot(draws["score"], spread, ".", ms=4, color=colour(str(kind)), alpha=0.5)
-            axis.plot(draws["good"].iloc[:1], [place], "o", ms=7, color=COLOURS["good"])
+            axis.plot(draws["good"].iloc[:1], [line], "o", ms=7, color=COLOURS["good"])
         lines(axis, [f"{kind}, seed {seed}" for kind, seed in places], named=number % columns == 0)
         axis.set_xlabel(METRIC_NAMES[TASKS[str(task)].metric])
         axis.set_title(title(found, str(task)))
@@ -183,8 +181,7 @@ def _nulls(found: Analysis, table: pd.DataFrame, method: str, size: str) -> Draw
     handles += [mark(f"one {kind} mask", ".", COLOURS[kind], ms=6) for kind in kinds]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     caption = (
-        f"{opening(method)} pruning{networks.at(size)}: pruned dev scores of good and of random masks of"
+        f"{opening(place(part.method, part.size))}: pruned dev scores of good and of random masks of"
         " its size, none of them trained."
     )
-    name = file_name("nulls", method, *sized(size))
-    return Drawing("nulls", name, caption, figure, is_folded(size))
+    return Drawing("nulls", part.name("nulls"), caption, figure, part.folded)

@@ -10,6 +10,9 @@ from analysis.cells import number, rows, signed, with_interval
 from analysis.tables import Analysis
 from lottery_ray.tasks import METRIC_NAMES, TASKS
 
+WIDEST = 26
+"""Of the first column, in characters: longer names go on in the next line."""
+
 Row = dict[str, Any]
 
 
@@ -20,8 +23,6 @@ def show(found: Analysis, console: Console) -> None:
     for sentence in (
         *conclusions.headlines(found),
         *(line for pair in headlined for line in conclusions.findings(found, *pair, values=False)),
-        *conclusions.composition(found),
-        *conclusions.null_draws(found),
         *conclusions.left_out(found),
         *cautions.flags(found),
         cautions.caution(found),
@@ -35,16 +36,22 @@ def show(found: Analysis, console: Console) -> None:
 
 def _table(found: Analysis) -> Table:
     table = Table(box=None, pad_edge=False, collapse_padding=True, header_style="bold")
-    table.add_column("", no_wrap=True)
+    table.add_column("", max_width=WIDEST)
     for name in ("pruned", "retrained"):
         table.add_column(name, no_wrap=True)
     for name in ("pruned", "retrained"):
         table.add_column(f"good minus it, {name}")
-    for name in ("kept", "seeds"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("kept", justify="right", no_wrap=True)
+    if _says_seeds(found):
+        table.add_column("seeds", justify="right", no_wrap=True)
     for task in dict.fromkeys(found.summary["task"]):
         _add_task(table, found, str(task))
     return table
+
+
+def _says_seeds(found: Analysis) -> bool:
+    """Where all are over the same number of seeds, the last line says so."""
+    return found.summary["n"].nunique() > 1
 
 
 def _add_task(table: Table, found: Analysis, task: str) -> None:
@@ -70,7 +77,8 @@ def _add_task(table: Table, found: Analysis, task: str) -> None:
             cells += [_gap(gaps.get((method, size, network, name)), conclusive) for name in means]
             indent = "  " if method else " "
             name = str(network).replace("transfer from", "from")
-            table.add_row(indent + name, *cells, f"{first['weights_kept']:.0%}", str(first["n"]))
+            cells += [f"{first['weights_kept']:.0%}", str(first["n"])][: 1 + _says_seeds(found)]
+            table.add_row(indent + name, *cells)
 
 
 def _mean(row: Row | None) -> str:

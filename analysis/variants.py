@@ -11,11 +11,13 @@ from typing import Any
 
 import pandas as pd
 
-from lottery_ray.nodes import METHODS
 from lottery_ray.store import Record
+from lottery_ray.study import RELEASED
 
-PRUNED = {"structured": ("heads", "mlp"), "heads": ("heads",), "mlps": ("mlp",), "magnitude": ("weight",)}
-"""{base method: the kinds of component that it prunes}"""
+BASES = {"structured": "structured", "heads": "heads", "mlps": "MLPs", "magnitude": "magnitude"}
+"""{method of a record: plain name}"""
+PRUNED = {"structured": ("heads", "mlp"), "heads": ("heads",), "MLPs": ("mlp",), "magnitude": ("weight",)}
+"""{plain name: the kinds of component that it prunes}"""
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,31 @@ CHOICES = {
 }
 
 
+EVERY = ("step", "data", "floor", "down_to")
+SCORED = ("importance", "layer_norm", "last_head", "removal")
+APPLICABLE = {
+    "structured": ("later_phases", *SCORED, *EVERY),
+    "heads": (*SCORED, *EVERY),
+    "mlps": ("importance", "removal", *EVERY),
+    "magnitude": ("max_steps", *EVERY),
+}
+"""{method of a record: the choices that it has}"""
+AS_RELEASED: dict[str, dict[str, Any]] = {
+    method: {"step": RELEASED.magnitude_step, "max_steps": RELEASED.magnitude_max_steps}
+    if method == "magnitude"
+    else {name: getattr(RELEASED, name) for name in ("importance", "later_phases", "last_head", "removal")}
+    for method in BASES
+}
+"""{method of a record: the choices of the released code}"""
+
+
 def choices(search: Record, ticket: Record | None = None) -> dict[str, Any]:
     """Every choice of a search, and of a ticket drawn from it."""
     own = search.identity | search.identity["method"] | (ticket.identity if ticket else {})
     return {
         field: own.get(field, choice.absent)
         for field, choice in CHOICES.items()
-        if ticket or field != "removal"
+        if field in APPLICABLE[search.labels["method"]] and (ticket or field != "removal")
     }
 
 
@@ -99,23 +119,40 @@ def is_choice(field: str) -> bool:
 
 
 def names(methods: Iterable[tuple[str, dict[str, Any]]]) -> list[str]:
-    """The names of (base method, choices), each in the light of all others of its base method."""
+    """The names of (method of a record, choices), each in the light of all others of its method."""
     every = list(methods)
-    seen: dict[tuple[str, str], set[Any]] = defaultdict(set)
-    for base, chosen in every:
-        for field, value in chosen.items():
-            seen[base, field].add(value)
+    found = _longer([BASES[method] for method, _ in every], every, [f for f in CHOICES if f != LAST])
+    return _longer(found, every, [LAST])
+
+
+LAST = "down_to"
+"""Changes no good mask at the stopping size, and so is said only where nothing else differs."""
+
+
+def _longer(names: list[str], methods: list[tuple[str, dict[str, Any]]], fields: list[str]) -> list[str]:
+    """Each name with the words for those fields in which methods of the same name differ."""
+    seen: dict[str, dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
+    for name, (_, chosen) in zip(names, methods, strict=True):
+        for field in fields:
+            if field in chosen:
+                seen[name][field].add(chosen[field])
     return [
-        ", ".join([base, *(word for name in chosen for word in _words(name, chosen[name], seen[base, name]))])
-        for base, chosen in every
+        ", ".join([name, *_departures(method, chosen, seen[name])])
+        for name, (method, chosen) in zip(names, methods, strict=True)
     ]
 
 
-def _words(field: str, value: Any, seen: set[Any]) -> list[str]:
-    """What a value adds to a name, among those that occur in the root."""
-    choice = CHOICES[field]
-    silent = [known for known in choice.sound if known in seen][:1]
-    return [] if len(seen) == 1 or value in silent else [choice.say(value)]
+def _departures(method: str, chosen: dict[str, Any], seen: dict[str, set[Any]]) -> list[str]:
+    """Words for the choices that are not the soundest of those seen; "as released" for all of the
+    released code's at once, where they are several."""
+    open_to = [field for field in seen if field in chosen and len(seen[field]) > 1]
+    soundest = {field: [known for known in CHOICES[field].sound if known in seen[field]] for field in open_to}
+    departing = [field for field in open_to if chosen[field] not in soundest[field][:1]]
+    released = [field for field in open_to if field in AS_RELEASED[method]]
+    if len(released) > 1 and all(chosen[field] == AS_RELEASED[method][field] for field in released):
+        others = [field for field in departing if field not in released]
+        return ["as released", *(CHOICES[field].say(chosen[field]) for field in others)]
+    return [CHOICES[field].say(chosen[field]) for field in departing]
 
 
 def base(method: str) -> str:
@@ -125,7 +162,7 @@ def base(method: str) -> str:
 
 def order(method: str) -> tuple[int, int, str]:
     """Where a method stands: by base method, the plain one first; nothing (of full models) before all."""
-    return ("", *METHODS).index(base(method)), method.count(", "), method
+    return ("", *BASES.values()).index(base(method)), method.count(", "), method
 
 
 def components(method: str) -> tuple[str, ...]:
@@ -135,7 +172,7 @@ def components(method: str) -> tuple[str, ...]:
 
 def is_good_again(method: str, network: str) -> bool:
     """A layer has one MLP, so MLPs drawn layer by layer are those of the good ticket: nothing to compare."""
-    return base(method) == "mlps" and network.startswith("layer-matched")
+    return base(method) == "MLPs" and network.startswith("layer-matched")
 
 
 def plain(methods: Iterable[str], method: str) -> str:
