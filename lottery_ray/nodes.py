@@ -31,6 +31,7 @@ Kind = Literal[
     "transfer",
 ]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+NullKind = Literal["random", "layer_matched"]
 SUPER: tuple[Kind, ...] = ("super", "super_random", "super_bad")
 Start = Literal["pretrained", "random", "frozen"]
 Size = Literal["stopping"] | float
@@ -271,7 +272,7 @@ class NullDraws:
 
     finetune: Finetune
     source: Search
-    kind: Literal["random", "layer_matched"]
+    kind: NullKind
     draws: int
     size: Size = "stopping"
 

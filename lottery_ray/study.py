@@ -17,6 +17,7 @@ from lottery_ray.nodes import (
     Magnitude,
     Node,
     NullDraws,
+    NullKind,
     Pretrain,
     Recipe,
     Rule,
@@ -274,7 +275,7 @@ def _tickets(study: Study, grid: Grid, place: tuple[str, int, str]) -> list[Node
                     for source in sources
                 ]
         if study.null_draws:
-            kinds: tuple[Literal["random"], Literal["layer_matched"]] = ("random", "layer_matched")
+            kinds: tuple[NullKind, ...] = ("random", "layer_matched") if method != "mlps" else ("random",)
             nodes += [NullDraws(search.finetune, search, kind, study.null_draws, size) for kind in kinds]
     return nodes + _baselines(study, nodes)
 
@@ -292,8 +293,12 @@ def _baselines(study: Study, nodes: list[Node]) -> list[Node]:
 
 
 def _kinds(study: Study, method: str) -> list[Kind]:
-    """The pre-trained control is about weights."""
-    return [k for k in KINDS if k in study.kinds and (k != "pretrained" or method == "magnitude")]
+    return [kind for kind in KINDS if kind in study.kinds and _possible(kind, method)]
+
+
+def _possible(kind: Kind, method: str) -> bool:
+    """The pre-trained control is about weights, and MLPs matched layer by layer are the good ones."""
+    return {"pretrained": method == "magnitude", "layer_matched": method != "mlps"}.get(kind, True)
 
 
 def _rule(kind: Kind, method: str, choices: Choices) -> Rule:
@@ -366,6 +371,7 @@ def _check_sizes(study: Study) -> None:
 
 def _check_kinds(study: Study) -> None:
     """Every kind and baseline must have something to be made of."""
+    layered = any(_possible("layer_matched", method) for method in study.methods)
     for flag, wanted, possible, needs in (
         ("--kinds super", set(study.kinds) & set(SUPER), len(study.seeds) > 1, "at least two --seeds"),
         ("--kinds transfer", "transfer" in study.kinds, len(study.tasks) > 1, "at least two --tasks"),

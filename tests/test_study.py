@@ -112,6 +112,10 @@ REFUSED: dict[str, tuple[list[str], tuple[str, ...]]] = {
         ["glue", "--kinds", "pretrained", "--methods", "heads"],
         ("--kinds pretrained", "magnitude"),
     ),
+    "MLPs matched by layer": (
+        ["glue", "--kinds", "layer_matched", "--methods", "mlps"],
+        ("--kinds layer_matched", "heads or magnitude"),
+    ),
     "longer than nothing": (
         ["glue", "--kinds", "good", "--baselines", "longer_bad"],
         ("--baselines longer_bad", "--kinds bad"),
