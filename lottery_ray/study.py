@@ -371,26 +371,21 @@ def _check_sizes(study: Study) -> None:
 
 def _check_kinds(study: Study) -> None:
     """Every kind and baseline must have something to be made of."""
-    layered = any(_possible("layer_matched", method) for method in study.methods)
-    for flag, wanted, possible, needs in (
-        ("--kinds super", set(study.kinds) & set(SUPER), len(study.seeds) > 1, "at least two --seeds"),
-        ("--kinds transfer", "transfer" in study.kinds, len(study.tasks) > 1, "at least two --tasks"),
-        (
-            "--kinds pretrained",
-            "pretrained" in study.kinds,
-            "magnitude" in study.methods,
-            "magnitude pruning",
-        ),
-        ("--baselines longer_bad", "longer_bad" in study.baselines, "bad" in study.kinds, "--kinds bad"),
-        (
-            "--baselines random_ticket",
-            "random_ticket" in study.baselines,
-            {"good", "random"} & set(study.kinds),
-            "--kinds good or random",
-        ),
-    ):
-        if wanted and not possible:
-            raise InputError(f"{flag}: needs {needs}.")
+    made: dict[str, tuple[object, str]] = dict.fromkeys(SUPER, (len(study.seeds) > 1, "at least two --seeds"))
+    made["transfer"] = len(study.tasks) > 1, "at least two --tasks"
+    for kind, methods in (("pretrained", "magnitude"), ("layer_matched", "structured, heads or magnitude")):
+        made[kind] = any(_possible(_kind(kind), name) for name in study.methods), f"--methods {methods}"
+    for name in study.kinds:
+        possible, needs = made.get(name, (True, ""))
+        if not possible:
+            raise InputError(f"--kinds {name}: needs {needs}.")
+    for name, kinds in (("longer_bad", {"bad"}), ("random_ticket", {"good", "random"})):
+        if name in study.baselines and not kinds & set(study.kinds):
+            raise InputError(f"--baselines {name}: needs --kinds {' or '.join(sorted(kinds))}.")
+
+
+def _kind(name: str) -> Kind:
+    return next(kind for kind in KINDS if kind == name)
 
 
 def _check_once(flag: str, values: tuple[object, ...]) -> None:

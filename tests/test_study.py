@@ -110,11 +110,11 @@ REFUSED: dict[str, tuple[list[str], tuple[str, ...]]] = {
     ),
     "pretrained heads": (
         ["glue", "--kinds", "pretrained", "--methods", "heads"],
-        ("--kinds pretrained", "magnitude"),
+        ("--kinds pretrained", "--methods magnitude"),
     ),
     "MLPs matched by layer": (
         ["glue", "--kinds", "layer_matched", "--methods", "mlps"],
-        ("--kinds layer_matched", "heads or magnitude"),
+        ("--kinds layer_matched", "--methods structured, heads or magnitude"),
     ),
     "longer than nothing": (
         ["glue", "--kinds", "good", "--baselines", "longer_bad"],
