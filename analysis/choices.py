@@ -8,6 +8,7 @@ from analysis import networks, overlap, variants
 from analysis.records import Root
 from analysis.statistics import INTERVAL, by_seed, t_interval, verdict
 from lottery_ray import masks
+from lottery_ray.tasks import TASKS
 
 MASK = ["task", "method", "versus", "component", "seed", "n", "kept", "versus_kept", "both"]
 MASK += ["jaccard", "chance"]
@@ -58,7 +59,14 @@ def mask_summary(pairs: pd.DataFrame, overlaps: pd.DataFrame) -> pd.DataFrame:
         between = plain.reindex([(task, versus, component)]).iloc[0]
         means = group[["kept", "versus_kept", "n", "jaccard", "chance"]].mean()
         rows.append((*names, len(group), *means, between["jaccard"], between["chance"]))
-    return pd.DataFrame(rows, columns=MEAN)
+    return _by_task(pd.DataFrame(rows, columns=MEAN))
+
+
+def _by_task(table: pd.DataFrame) -> pd.DataFrame:
+    order = list(TASKS)
+    return table.sort_values(
+        "task", key=lambda tasks: tasks.map(order.index), kind="stable", ignore_index=True
+    )
 
 
 def scores_of_choices(scores: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:
@@ -93,4 +101,4 @@ def scores_of_choices(scores: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:
             rows.append(row)
     columns = ["task", "method", "versus", "measure", *INTERVAL, "verdict", "gap", "gap_half", "gap_verdict"]
     columns += ["versus_gap", "versus_gap_half", "versus_gap_verdict", "changes"]
-    return pd.DataFrame(rows, columns=columns)
+    return _by_task(pd.DataFrame(rows, columns=columns))

@@ -231,26 +231,43 @@ def null_draws(found: Analysis, *, stopping: bool = True) -> list[str]:
 
 
 def choices(found: Analysis) -> list[str]:
-    """What each variant of a method changes: its masks, good's scores, and where a verdict changes."""
+    """One sentence per variant of a method: its masks, good's scores, and where a verdict changes."""
+    tables = (found.choice_masks, found.choice_scores)
+    pairs = dict.fromkeys(
+        pair for table in tables for pair in zip(table["method"], table["versus"], strict=True)
+    )
     sentences = []
-    for (method, versus), masks in found.choice_masks.groupby(["method", "versus"], sort=False):
-        for row in rows(masks):
-            of = f"{row['of']:,.0f}"
-            sentences.append(
-                f"{opening(str(method))}, against {versus}, {TASKS[row['task']].title}:"
-                f" {row['kept']:,.1f} and {row['versus_kept']:,.1f} of {of} {PARTS[row['component']]} kept;"
-                f" Jaccard in the same seed {number(row['jaccard'], 2)} (chance {number(row['chance'], 2)}),"
-                f" between seeds of {versus} {number(row['between_seeds'], 2)}."
+    for method, versus in pairs:
+        masks, scores = (t[(t["method"] == method) & (t["versus"] == versus)] for t in tables)
+        clauses = [
+            f"good masks of one seed share a Jaccard of {_span(of['jaccard'])} of their {PARTS[str(part)]}"
+            f" (by chance {_span(of['chance'])}; between seeds of {versus} {_span(of['between_seeds'])})"
+            for part, of in masks.groupby("component", sort=False)
+        ]
+        scores = _conclusive(found, scores)
+        if len(scores):
+            counts = [
+                f"{(scores['verdict'] == word).sum()} {word}" for word in ("higher", "lower", "undecided")
+            ]
+            clauses.append(f"good's scores under it are {listed(counts)}, of {len(scores)}")
+            changes = [
+                f"on {TASKS[row['task']].title}, {row['measure']} ({row['versus_gap_verdict']} under"
+                f" {versus}, {row['gap_verdict']} under it)"
+                for row in rows(scores[scores["changes"]])
+            ]
+            clauses.append(
+                f"the verdict on good against random changes {listed(changes)}"
+                if changes
+                else "no verdict on good against random changes"
             )
-    for row in rows(_conclusive(found, found.choice_scores)):
-        where = f"{opening(str(row['method']))}, {TASKS[row['task']].title}, {row['measure']}"
-        gap = with_interval(signed(row["mean"]), row["half"])
-        change = f"good against random is {row['gap_verdict'] or 'not known'}"
-        if row["changes"]:
-            change = f"the verdict on good against random changes: {row['versus_gap_verdict']} under"
-            change += f" {row['versus']}, {row['gap_verdict']} here"
-        sentences.append(f"{where}: good scores {gap} beside that of {row['versus']}; {change}.")
+        sentences.append(f"{opening(method)}, beside {versus}: {'; '.join(clauses)}.")
     return sentences
+
+
+def _span(values: pd.Series) -> str:
+    """Over tasks: "0.36 to 0.55", or one number."""
+    low, high = number(values.min(), 2), number(values.max(), 2)
+    return low if low == high else f"{low} to {high}"
 
 
 PARTS = {"heads": "heads", "mlp": "MLPs", "weight": "weights"}

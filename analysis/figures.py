@@ -18,8 +18,10 @@ def draw(found: Analysis) -> list[Drawing]:
 
 
 def save(drawn: list[Drawing], folder: Path) -> None:
-    """PNG files on white, 150 dots per inch."""
+    """PNG files on white, 150 dots per inch, in place of those of an earlier report."""
     folder.mkdir(parents=True, exist_ok=True)
+    for earlier in folder.glob("*.png"):
+        earlier.unlink()
     for drawing in drawn:
         drawing.figure.savefig(
             folder / f"{drawing.name}.png", dpi=150, facecolor="white", bbox_inches="tight"

@@ -1,6 +1,6 @@
 """The tables of the page, as cells of text."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -45,21 +45,24 @@ def every(found: Analysis) -> dict[str, Table]:
 
 
 def _made(headers: list[str], lines: list[list[str]], words: int, *, sized: bool = False) -> Table:
-    """Without the third column, of sizes, where there is only one (`sized`: the table has it), and with
-    the task and the method only where they change."""
-    table = Table(headers, lines, words)
-    if sized and len({line[2] for line in lines} - {"", networks.STOPPING}) == 0:
-        table = Table(headers[:2] + headers[3:], [line[:2] + line[3:] for line in lines], words - 1)
-    return replace(table, rows=_without_repeats(table.rows))
+    """With the task, the method and the size only where they change. sized: the third column is of sizes;
+    it goes where there is only the stopping one."""
+    shown = _without_repeats(lines, 3 if sized else 2)
+    if sized and not {line[2] for line in lines} - {"", networks.STOPPING}:
+        return Table(headers[:2] + headers[3:], [line[:2] + line[3:] for line in shown], words - 1)
+    return Table(headers, shown, words)
 
 
-def _without_repeats(lines: list[list[str]]) -> list[list[str]]:
-    previous = [["", ""], *(line[:2] for line in lines)]
+def _without_repeats(lines: list[list[str]], columns: int) -> list[list[str]]:
+    """The first columns only where they, or one left of them, change."""
     shown = []
-    for (task, method), line in zip(previous, lines, strict=False):
-        same_task = line[0] == task
-        repeated = ["" if same_task else line[0], "" if same_task and line[1] == method else line[1]]
-        shown.append(repeated + line[2:])
+    previous: list[str] = []
+    for line in lines:
+        same = 0
+        while same < columns and previous and line[same] == previous[same]:
+            same += 1
+        shown.append([""] * same + line[same:])
+        previous = line
     return shown
 
 
@@ -97,17 +100,25 @@ def scores(found: Analysis) -> Table:
 
 def gaps(found: Analysis) -> Table:
     """One row per task, method, size and comparison: the gaps of pruned and retrained, with verdicts."""
-    keys = ["task", "method", "size", "network", "versus"]
-    order = found.gaps[["task", "method", "size"]].drop_duplicates()
+    cells: dict[tuple[str, ...], dict[tuple[str, str], list[dict[str, Any]]]] = {}
+    for row in rows(found.gaps):
+        cell = cells.setdefault((row["task"], row["method"], row["size"]), {})
+        cell.setdefault((row["network"], row["versus"]), []).append(row)
     lines = []
-    for _, group in order.merge(found.gaps).groupby(keys, sort=False):
-        measured = {row["measure"]: row for row in rows(group)}
-        first = next(iter(measured.values()))
-        compared = f"{first['network']} {MINUS} {first['versus']}"
-        values = [cell for name in ("pruned", "retrained") for cell in _gap(measured.get(name))]
-        lines.append([*_place(found, first), compared, *values, _seeds(measured)])
+    for cell in cells.values():
+        for (network, versus), measures in sorted(cell.items(), key=_comparison):
+            measured = {row["measure"]: row for row in measures}
+            values = [text for name in ("pruned", "retrained") for text in _gap(measured.get(name))]
+            compared = f"{network} {MINUS} {versus}"
+            lines.append([*_place(found, measures[0]), compared, *values, _seeds(measured)])
     headers = ["task", "method", "size", "gap", "pruned", "verdict", "retrained", "verdict", "seeds"]
     return _made(headers, lines, 4, sized=True)
+
+
+def _comparison(item: tuple[tuple[str, str], Any]) -> tuple[Any, ...]:
+    """Good against others in their order, then the full model against good."""
+    (network, versus), _ = item
+    return network == "full", networks.order(versus)
 
 
 def composition(found: Analysis) -> Table:

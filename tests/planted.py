@@ -27,7 +27,6 @@ from lottery_ray.study import Study, plan
 from lottery_ray.tasks import TASKS, pruning_score, score
 
 DEV = 400
-EXAMPLES = {"dev": DEV, "held_out": 640, "train_subset": DEV}
 QUALITY = {
     "pretrained start": 0.95,
     "random start": 0.1,
@@ -61,7 +60,8 @@ def quality(node: Finetune | Ticket | NullDraws, *, retrained: bool = False) -> 
 class Planted:
     """A root under construction. known: the share of dev examples that a network gets from its labels;
     the others it guesses. keep: which nodes are recorded. kept: how large a share searches keep, of
-    components that come first more than of others; 0 and 1 are nothing and everything."""
+    components that come first more than of others; 0 and 1 are nothing and everything. examples: the rows
+    that searches off the dev set were scored on."""
 
     folder: Path
     known: Callable[..., float] = quality
@@ -70,6 +70,7 @@ class Planted:
     heads: int = 8
     weights: int = 1_000
     kept: Callable[[Search], float] = lambda search: 0.5
+    examples: int = 640
     found: dict[Node, masks.Mask] = field(default_factory=dict)
 
     def fill(self, study: Study) -> str:
@@ -128,7 +129,7 @@ class Planted:
             "full_score": 0.95,
             "floor": 0.855,
             "score": 0.86,
-            "examples": EXAMPLES[node.data],
+            "examples": self.examples if node.data == "held_out" else DEV,
             "steps": steps,
             "sizes": sizes,
         }
