@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import networks, variants
+from analysis import networks
 from analysis.drawing import (
     COLOURS,
     COMPONENTS,
@@ -40,7 +40,7 @@ def _overlap(found: Analysis, part: Slice) -> Drawing:
     table, size = part.rows, part.size
     panels = list(table.groupby(["method", "component"], sort=False))
     tasks = list(dict.fromkeys(table["task"]))
-    figure, axes = grid(len(panels), 1.1 + 0.3 * len(tasks), 3)
+    figure, axes = grid(len(panels), 1.6 + 0.3 * len(tasks), 3)
     pairs = found.overlap_pairs[found.overlap_pairs["size"] == size].set_index(["method", "component"])
     for number, (axis, (names, means)) in enumerate(zip(axes, panels, strict=True)):
         of_panel = pairs[pairs.index == names]
@@ -103,7 +103,6 @@ def _search(found: Analysis, task: str) -> Drawing:
     """Score against share kept along the searches of a task, a line per seed."""
     table = found.searches[found.searches["task"] == task]
     panels = list(table.groupby(["method", "component"], sort=False))
-    panels.sort(key=lambda panel: variants.order(str(panel[0][0])))
     figure, axes = grid(len(panels), 2.6, 3)
     for axis, ((method, component), group) in zip(axes, panels, strict=True):
         for number, (seed, steps) in enumerate(group.groupby("seed")):

@@ -21,11 +21,7 @@ def draws(root: Root) -> pd.DataFrame:
         if not variants.is_good_again(root.methods[record.key], networks.KIND_NAMES[record.labels["kind"]])
         for number, score in enumerate(record.result["scores"])
     ]
-    table = pd.DataFrame(rows, columns=[*GROUP, "seed", "number", "score", "good"])
-    # the order of tasks, kinds and seeds is that of the records
-    return table.sort_values(
-        "size", key=lambda sizes: sizes.map(networks.size_order), kind="stable"
-    ).sort_values("method", key=lambda names: names.map(variants.order), kind="stable", ignore_index=True)
+    return pd.DataFrame(rows, columns=[*GROUP, "seed", "number", "score", "good"])
 
 
 def tests(draws: pd.DataFrame) -> pd.DataFrame:

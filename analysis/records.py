@@ -1,14 +1,12 @@
 """The records of a root, each under the name of its method and network; a mixture is refused."""
 
 from collections import defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from analysis import networks, variants
 from lottery_ray.errors import InputError
-from lottery_ray.nodes import KINDS, METHODS
 from lottery_ray.store import Record, Store
 from lottery_ray.tasks import TASKS
 
@@ -50,12 +48,12 @@ class Root:
 
 
 def read(store: Store, copies: Path) -> Root:
-    """All records of a root, in the order of tasks, seeds, methods and kinds.
+    """All records of a root, in the order of tasks, methods, sizes, networks, seeds and draws.
 
     Raises InputError if there are no scores yet, if a record is corrupt, or if records of one task
     come from several studies.
     """
-    records = tuple(sorted(store.records(), key=_order))
+    records = tuple(store.records())
     if not any(record.labels["stage"] == "finetune" for record in records):
         raise InputError(
             f"{store.uri} holds no fine-tuned model yet, so there is nothing to report. Run a study into it"
@@ -64,7 +62,19 @@ def read(store: Store, copies: Path) -> Root:
     _check_parents(records)
     _check_one_study(store.uri, records)
     methods = _methods(records)
-    return Root(store, copies, records, methods, _networks(records, methods))
+    names = _networks(records, methods)
+
+    def order(record: Record) -> tuple[Any, ...]:
+        task, seed, draw = (record.labels[name] for name in ("task", "seed", "draw"))
+        name = names.get(record.key) or networks.KIND_NAMES.get(record.labels["kind"])
+        place = (
+            variants.order(methods.get(record.key, "")),
+            networks.size_order(networks.size(record)),
+            networks.order(name) if name else (-1,),
+        )
+        return -1 if task is None else list(TASKS).index(task), *place, seed or 0, draw or 0, record.key
+
+    return Root(store, copies, tuple(sorted(records, key=order)), methods, names)
 
 
 def _methods(records: tuple[Record, ...]) -> dict[str, str]:
@@ -124,22 +134,6 @@ def _check_parents(records: tuple[Record, ...]) -> None:
                     f"The record nodes/{record.key}/node.json was made from another run of {parent} than the"
                     " one now in the root. Delete it, and its node runs again."
                 )
-
-
-def _order(record: Record) -> tuple[int, ...]:
-    labels = record.labels
-    return (
-        _place(labels["task"], TASKS),
-        -1 if labels["seed"] is None else labels["seed"],
-        _place(labels["method"], METHODS),
-        _place(labels["kind"], KINDS),
-        labels["draw"] or 0,
-        int(labels["start"] == "random"),
-    )
-
-
-def _place(name: str | None, names: Iterable[str]) -> int:
-    return -1 if name is None else list(names).index(name)
 
 
 def _check_one_study(uri: str, records: tuple[Record, ...]) -> None:

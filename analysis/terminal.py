@@ -3,6 +3,7 @@
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 
 from analysis import cautions, conclusions
@@ -19,7 +20,8 @@ Row = dict[str, Any]
 def show(found: Analysis, console: Console) -> None:
     """Print the table and the conclusions; 100 columns hold each row on one line."""
     console.print(_table(found))
-    headlined = [pair for pair in conclusions.comparisons(found) if pair[1] in conclusions.HEADLINED]
+    pairs = conclusions.comparisons(found)
+    headlined = [pair for pair in pairs if pair[0] == "good" and conclusions.is_headlined(pair)]
     for sentence in (
         *conclusions.headlines(found),
         *(line for pair in headlined for line in conclusions.findings(found, *pair, values=False)),
@@ -68,17 +70,22 @@ def _add_task(table: Table, found: Analysis, task: str) -> None:
     summary = found.summary[found.summary["task"] == task]
     for (method, size), group in summary.groupby(["method", "size"], sort=False):
         if method:
-            table.add_row(f" {conclusions.place(str(method), str(size))}")
+            table.add_row(_indented(conclusions.place(str(method), str(size)), 1))
         for network, measures in group.groupby("network", sort=False):
             measured = {row["measure"]: row for row in rows(measures)}
             first = next(iter(measured.values()))
             means = ["pruned", "retrained"] if method else ["fine-tuned", "retrained"]
             cells = [_mean(measured.get(name)) for name in means]
             cells += [_gap(gaps.get((method, size, network, name)), conclusive) for name in means]
-            indent = "  " if method else " "
+            indent = 2 if method else 1
             name = str(network).replace("transfer from", "from")
             cells += [f"{first['weights_kept']:.0%}", str(first["n"])][: 1 + _says_seeds(found)]
-            table.add_row(indent + name, *cells)
+            table.add_row(_indented(name, indent), *cells)
+
+
+def _indented(words: str, count: int) -> Padding:
+    """Also where it goes on in the next line."""
+    return Padding(words, (0, 0, 0, count))
 
 
 def _mean(row: Row | None) -> str:

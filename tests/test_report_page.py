@@ -4,6 +4,7 @@ import io
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from analysis import report
-from lottery_ray.study import PRESETS
+from lottery_ray.nodes import Finetune, Pretrain
+from lottery_ray.study import PRESETS, RELEASED
 from tests.planted import Planted
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -31,6 +33,9 @@ HEADINGS = (
     "Summary",
     "Scores",
     "Gaps",
+    "What good is made of",
+    "Null draws",
+    "Choices",
     "Baselines",
     "Overlap",
     "Sizes",
@@ -42,7 +47,17 @@ HEADINGS = (
 
 @pytest.fixture(scope="module")
 def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = Planted(tmp_path_factory.mktemp("page")).fill(PRESETS["demo"].study)
+    study = replace(
+        PRESETS["demo"].study,
+        kinds=("good", "random", "layer_matched", "bad", "pretrained"),
+        sizes=("stopping", 0.5),
+        down_to=0.3,
+        null_draws=20,
+    )
+    folder = tmp_path_factory.mktemp("page")
+    Planted(folder).fill(study)
+    other = replace(study, kinds=("good", "random"), sizes=("stopping",), choices=RELEASED)
+    root = Planted(folder, keep=lambda node: not isinstance(node, Pretrain | Finetune)).fill(other)
     return report.write(root, Console(file=io.StringIO()))
 
 
