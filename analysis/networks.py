@@ -14,8 +14,9 @@ from lottery_ray.tasks import TASKS
 
 FULL = {"pretrained": "full", "random": "random start", "frozen": "frozen encoder"}
 """{what fine-tuning starts from: name of the network}"""
-KIND_NAMES: dict[str, str] = {kind: kind.replace("_", " ") for kind in KINDS} | {
-    "layer_matched": "layer-matched"
+KIND_NAMES: dict[str, str] = {
+    **{kind: kind.replace("_", " ") for kind in KINDS},
+    "layer_matched": "layer-matched",
 }
 RULES = {"bernoulli": "Bernoulli", "largest_removed": "largest removed", "released": "as released"}
 STOPPING = "stopping"

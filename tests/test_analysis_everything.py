@@ -278,6 +278,20 @@ def test_parts_are_paired_by_seed(found: Analysis) -> None:
     )
 
 
+def test_a_gap_is_split_over_the_seeds_that_have_all_three(tmp_path: Path) -> None:
+    def keep(node: Node) -> bool:
+        return not (isinstance(node, Ticket) and node.kind == "layer_matched" and node.finetune.seed == 3)
+
+    study = replace(SMALL, kinds=("good", "random", "layer_matched"))
+    found = analyse(Planted(tmp_path, keep=keep).fill(study))
+    assert set(found.composition["n"]) == {2}
+    for _, group in found.composition.groupby("measure"):
+        total, *parts = group["mean"]
+        assert sum(parts) == pytest.approx(total)
+    gaps = found.gaps[found.gaps["network"] == "good"].set_index("versus")["n"]
+    assert set(gaps["random"]) == {3}
+
+
 @pytest.mark.parametrize("n", [2, 3, 5, 12])
 def test_the_interval_of_a_share_is_where_the_t_test_turns(n: int) -> None:
     rng = streams.generator("ratio", n)
@@ -464,16 +478,25 @@ def test_the_frozen_encoder_is_a_baseline(found: Analysis) -> None:
     assert "with a frozen encoder" in "\n".join(conclusions.controls(found))
 
 
-def test_bad_is_shown_with_the_overlap_it_is_forced_to(found: Analysis, tickets: list[Record]) -> None:
-    forced = [
-        record.result["forced_overlap"]["heads"]
+@pytest.mark.parametrize("kind", ["bad", "random"])
+def test_sizes_say_what_is_shared_with_good_and_what_must_be(
+    found: Analysis, tickets: list[Record], kind: str
+) -> None:
+    nodes = set(found.scores["node"][found.scores["method"] == "heads"])
+    chosen = [
+        record
         for record in tickets
-        if record.key in set(found.scores["node"][found.scores["method"] == "heads"])
-        and (record.labels["task"], record.labels["kind"]) == ("similarity", "bad")
+        if record.key in nodes
+        and (record.labels["task"], record.labels["kind"]) == ("similarity", kind)
         and (record.labels["size"], record.labels["epochs"]) == ("stopping", 5)
+        and record.labels["start"] == "pretrained"
     ]
+    forced = [max(0, 2 * record.result["sizes"]["heads"]["kept"] - 24) for record in chosen]
+    shared = [record.result["overlap_with_good"]["heads"] for record in chosen]
     place = {"task": "similarity", "method": "heads", "size": "stopping", "component": "heads"}
-    assert row_of(found.sizes, network="bad", **place)["forced"] == pytest.approx(np.mean(forced))
+    row = row_of(found.sizes, network=kind, **place)
+    assert (row["forced"], row["shared"]) == pytest.approx((np.mean(forced), np.mean(shared)))
+    assert (shared == forced) == (kind == "bad")
 
 
 def test_a_complete_root_misses_nothing(tmp_path: Path) -> None:
