@@ -41,9 +41,10 @@ def _headline_of_parts(found: Analysis) -> list[str]:
         decided = group.dropna(subset=["share"])
         higher = decided[decided["low"] > 0]["part"].value_counts()
         parts = [f"{part} in {higher.get(part, 0)}" for part in SPLITS[str(through)]]
-        if len(decided):
+        count = int((decided["part"] == TOTAL).sum())
+        if count:
             sentences.append(
-                f"Of the {int((decided['part'] == TOTAL).sum())} decided gaps of good to random that"
+                f"Of the {count} decided gap{'s' if count > 1 else ''} of good to random that"
                 f" {through} subnetworks split, the interval of a part lies above zero for {listed(parts)}."
             )
     return sentences
