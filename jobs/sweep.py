@@ -64,8 +64,9 @@ def run(sweep: Sweep, console: Console) -> int:
     console.print(
         f"{len(planned.nodes)} nodes, {len(missing)} to run; root {sweep.site.root}", highlight=False
     )
+    show_few_held_out(sweep.study, console)
     for model in {model for node in missing if isinstance(model := getattr(node, "model", None), HubModel)}:
-        check_hub_model(model)
+        check_hub_model(model, sweep.study.recipe)
     progress = Progress(planned.nodes, {n for n in planned.nodes if key(n) in done}, console)
     if missing:
         # a live display would write over a debugger's prompt
@@ -110,11 +111,15 @@ def show_plan(sweep: Sweep, planned: Plan, done: set[str], console: Console) -> 
         table.add_row(name, str(finished), str(total - finished), str(total))
     console.print(table)
     console.print(choices(sweep.study))
-    for task, count in few_held_out(sweep.study).items():
+    show_few_held_out(sweep.study, console)
+    console.print("Nothing was run. Leave out --dry-run to run it.")
+
+
+def show_few_held_out(study: Study, console: Console) -> None:
+    for task, count in few_held_out(study).items():
         console.print(
             f"{task}: searches are scored on {count} held-out rows. That is few; their floor is uncertain."
         )
-    console.print("Nothing was run. Leave out --dry-run to run it.")
 
 
 def choices(study: Study) -> Table:

@@ -1,6 +1,7 @@
 """What each kind of node does: leave its artifacts in the attempt, and return its result."""
 
 import functools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from lottery_ray.importance import predict, predict_with_importance
 from lottery_ray.masks import Mask
 from lottery_ray.nodes import (
     Finetune,
+    Layout,
     Magnitude,
     Node,
     NullDraws,
@@ -153,13 +155,13 @@ def _ticket(node: Ticket, work: Work) -> dict[str, Any]:
     train_set, dev = (work.encoded(full, rows, node.recipe) for rows in ("train", "dev"))
     network = work.fine_tuned(full)
     weights = models.weights_kept(network, mask)
-    _prune(network, mask, node)
+    _prune(network, mask, node, "compacted")
     pruned = predict(network, dev, work.accelerator)
     _write_predictions(work.attempt.folder / "pruned.arrow", dev, pruned)
 
     work.accelerator.free_memory()
     network = work.initial(full, node.start)
-    _prune(network, mask, node)
+    _prune(network, mask, node, node.recipe.layout)
     train(network, train_set, task, full.seed, node.recipe, work.accelerator)
     if node.removal == "released":
         released.reload(network, mask)
@@ -178,10 +180,10 @@ def _ticket(node: Ticket, work: Work) -> dict[str, Any]:
     }
 
 
-def _prune(network: models.Network, mask: Mask, node: Ticket) -> None:
+def _prune(network: models.Network, mask: Mask, node: Ticket, layout: Layout) -> None:
     if node.removal == "released":
         released.lose_output_bias(network, mask)
-    models.prune(network, mask, "compacted" if node.removal == "released" else node.recipe.layout)
+    models.prune(network, mask, layout)
 
 
 def _draw(node: Ticket, goods: list[Mask], work: Work) -> Mask:
@@ -198,12 +200,17 @@ def _draw(node: Ticket, goods: list[Mask], work: Work) -> Mask:
     if node.rule == "bernoulli":
         components = sum(part.kept.size for part in good)
         stream = tickets.released_stream(node.finetune.task, node.finetune.seed, components)
-        return tickets.bernoulli(good, stream if stream and node.draw == 0 else rng)
+        published = node.size == "stopping" and node.draw == 0 and _both(node.sources[0].method)
+        return tickets.bernoulli(good, stream if stream and published else rng)
     if node.rule == "released":
         sources = [key(source) for source in node.sources]
         bad = tickets.draw("super_bad", goods, generator("super_bad", *sources, str(node.size)), "released")
         return bad if node.kind == "super_bad" else tickets.released_super_random(goods, bad, rng)
     return tickets.draw(node.kind, goods, rng)
+
+
+def _both(method: Structured | Magnitude) -> bool:
+    return isinstance(method, Structured) and method.components == "both"
 
 
 def _good_mask(source: Search, size: Size, work: Work) -> Mask:
@@ -226,7 +233,7 @@ def _at_share(path: list[Mask], method: Structured, share: float) -> Mask:
     heads, mlps = masks.heads(path[0]), masks.mlps(path[0])
     if method.components != "mlps":
         scores = [masks.head_scores(state) for state in path]
-        heads = search.at_share([masks.heads(state) for state in path], scores, share)
+        heads = search.at_share([masks.heads(state) for state in path], scores, share, method.last_head)
     if method.components != "heads":
         scores = [masks.mlp_scores(state) for state in path]
         mlps = search.at_share([masks.mlps(state) for state in path], scores, share)
@@ -243,8 +250,11 @@ def _null_draws(node: NullDraws, work: Work) -> dict[str, Any]:
     def pruned(mask: Mask) -> float:
         return score(task.metric, dev.labels, _predict_under(network, mask, dev, work))
 
+    # a larger number of draws adds to a smaller one
+    stream = key(replace(node, draws=1))
+
     def drawn(number: int) -> Mask:
-        return tickets.draw(node.kind, (good,), generator("mask", key(node), number))
+        return tickets.draw(node.kind, (good,), generator("mask", stream, number))
 
     if isinstance(node.source.method, Structured):
         # masks of weights are large, and follow from their names

@@ -18,8 +18,8 @@ def export_ticket(root: str, key: str, folder: Path, *, retrained: bool) -> Reco
     retrained: with the retrained weights, instead of the fine-tuned ones under the mask. Raises InputError
     if the folder is not empty, if there is no such ticket, or if its retrained weights were not kept.
     """
-    if folder.exists() and any(folder.iterdir()):
-        raise InputError(f"--to {folder}: is not empty; name a new folder.")
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(f"--to {folder}: is there already; name a new folder, or an empty one.")
     store = Store.open(root)
     ticket = _ticket(store, root, key)
     full = store.read(ticket.identity["finetune"])

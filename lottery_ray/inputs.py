@@ -12,7 +12,7 @@ from safetensors import SafetensorError, safe_open
 from lottery_ray.adapters import ADAPTERS, REFUSED
 from lottery_ray.errors import InputError
 from lottery_ray.language import Language
-from lottery_ray.nodes import Data, FolderData, FolderModel, HubData, HubModel, Model, Pretrain
+from lottery_ray.nodes import Data, FolderData, FolderModel, HubData, HubModel, Model, Pretrain, Recipe
 from lottery_ray.store import digest, sha256
 from lottery_ray.tasks import Task
 
@@ -22,18 +22,19 @@ EMBEDDED = "embedded"
 HUB = "hub"
 
 
-def model(name: str, threads: int, folders: dict[str, str]) -> Model:
+def model(name: str, recipe: Recipe, folders: dict[str, str]) -> Model:
     """The model that a user names: a folder, a hub name (optionally name@commit), or "embedded", whose
-    pre-training takes this many threads.
+    pre-training takes the recipe's threads.
 
     A folder's path is added to `folders` by its identity. Raises InputError if there is no such model, if
-    its files are not whole, or if its architecture has no adapter.
+    its files are not whole, if its architecture has no adapter, or if it has no place for the recipe's
+    longest example.
     """
     if name == EMBEDDED:
-        return Pretrain(threads=threads)
+        return Pretrain(threads=recipe.threads)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        _check_architecture(name, folder / "config.json")
+        _check_architecture(name, folder / "config.json", recipe)
         _check_weights(folder)
         found = FolderModel(model_sha256(folder))
         folders[found.sha256] = str(folder.resolve())
@@ -62,7 +63,7 @@ def _hub_config(name: str, commit: str | None) -> Path:
         ) from None
 
 
-def _check_architecture(name: str, config: Path) -> None:
+def _check_architecture(name: str, config: Path, recipe: Recipe) -> None:
     try:
         content = json.loads(config.read_text())
         family = content["model_type"]
@@ -80,6 +81,22 @@ def _check_architecture(name: str, config: Path) -> None:
         )
     if reason := _unprunable(content):
         raise InputError(f"--model {name}: {config} {reason}.")
+    places = _places(content)
+    if places is not None and recipe.max_length > places:
+        raise InputError(
+            f"--recipe.max-length {recipe.max_length}: the model {name} has positions for {places} tokens."
+        )
+
+
+def _places(config: dict[str, Any]) -> int | None:
+    """How many tokens a model has positions for; None where they are relative."""
+    family = config["model_type"]
+    if family in ("modernbert", "llama") or not config.get("position_biased_input", True):
+        return None
+    places = int(config.get("max_position_embeddings", 512))
+    # these number positions after the padding token's id
+    offset = config.get("pad_token_id", 1) + 1 if family in ("roberta", "xlm-roberta", "mpnet") else 0
+    return places - int(offset)
 
 
 def _unprunable(config: dict[str, Any]) -> str | None:
@@ -93,7 +110,7 @@ def _unprunable(config: dict[str, Any]) -> str | None:
     if config.get("is_decoder"):
         return "has is_decoder true; this architecture works as an encoder alone"
     fillers = config.get("pad_token_id"), config.get("eos_token_id", 2)
-    if config["model_type"] == "llama" and fillers == (None, None):
+    if config["model_type"] == "llama" and (fillers == (None, None) or fillers[0] == -1):
         return "has neither pad_token_id nor eos_token_id; one of them must fill short examples"
     return None
 
@@ -113,9 +130,25 @@ def _check_weights(folder: Path) -> None:
             raise InputError(f"--model: {path} is not a whole safetensors file ({error}).") from None
 
 
-def check_hub_model(found: HubModel) -> None:
+def check_hub_model(found: HubModel, recipe: Recipe) -> None:
     """Refuse a hub model that cannot be had, or whose architecture has no adapter (InputError)."""
-    _check_architecture(found.name, _hub_config(found.name, found.commit))
+    _check_architecture(found.name, _hub_config(found.name, found.commit), recipe)
+    if not any(_on_hub(found, name) for name in ("model.safetensors", "model.safetensors.index.json")):
+        raise InputError(
+            f"--model {found.name}: it has no .safetensors weights at {found.commit} (pickled ones are not"
+            " read). Load it once, save it with save_pretrained, and name that folder."
+        )
+
+
+def _on_hub(found: HubModel, name: str) -> bool:
+    from huggingface_hub import file_exists, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(found.name, name, revision=found.commit), str):
+        return True
+    try:
+        return file_exists(found.name, name, revision=found.commit)
+    except OSError as error:
+        raise InputError(f"--model {found.name}: the hub does not answer ({error}).") from None
 
 
 MODEL_FILES = (

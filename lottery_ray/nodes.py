@@ -36,6 +36,7 @@ SUPER: tuple[Kind, ...] = ("super", "super_random", "super_bad")
 Start = Literal["pretrained", "random", "frozen"]
 Size = Literal["stopping"] | float
 Components = Literal["both", "heads", "mlps"]
+Layout = Literal["compacted", "gated"]
 SearchData = Literal["dev", "held_out", "train_subset"]
 Rule = Literal["exact", "bernoulli", "largest_removed", "released"]
 Precision = Literal["fp32", "bf16"]
@@ -97,7 +98,7 @@ class Recipe:
     """Tokens per example; longer ones are cut."""
     precision: Precision = "fp32"
     """Of training and evaluation; bf16 is faster, not equivalent."""
-    layout: Literal["compacted", "gated"] = "compacted"
+    layout: Layout = "compacted"
     """Retrain structured tickets with their pruned parts cut out, or multiplied by zero. With dropout
     the two draw different random numbers."""
     threads: int = 1
@@ -255,7 +256,7 @@ class Ticket:
     @property
     def mask_stream(self) -> str:
         """The name of the stream its mask is drawn from: the key of the ticket as it would be retrained
-        like its fine-tuned model, so that every retraining of a ticket has the same mask."""
+        like its fine-tuned model, so that every retraining of a ticket in one layout has the same mask."""
         recipe = replace(self.finetune.recipe, layout=self.recipe.layout)
         return key(replace(self, recipe=recipe, start="pretrained", removal="sound"))
 
@@ -371,7 +372,7 @@ def title(node: Node) -> str:
     flat = labels(node)
     words = [flat["stage"], flat["task"]]
     words += [f"seed {flat['seed']}", flat["method"], flat["kind"] and flat["kind"].replace("_", " ")]
-    words += [flat["draw"] if flat["kind"] == "random" else None]
+    words += [flat["draw"] if flat["kind"] in ("random", "layer_matched") else None]
     words += [f"from {flat['source']}" if flat["source"] else None]
     words += [f"size {flat['size']}" if flat["size"] not in (None, "stopping") else None]
     words += [START_WORDS.get(flat["start"])]

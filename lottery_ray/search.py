@@ -87,7 +87,8 @@ class _Phase:
 def _phases(method: Structured, count: int) -> tuple[_Phase, ...]:
     heads, mlps = _Phase("heads", count, 0), _Phase("MLPs", 0, 1)
     if method.components == "both":
-        return _Phase("heads and MLPs", count, 1), replace(heads, heads=max(1, count // 2)), mlps
+        half = count // 2 if method.later_phases == "released" else max(1, count // 2)
+        return _Phase("heads and MLPs", count, 1), replace(heads, heads=half), mlps
     return (heads,) if method.components == "heads" else (mlps,)
 
 
@@ -109,6 +110,8 @@ def _past_the_floor(
     method: Structured,
     down_to: float,
 ) -> list[StructuredStep]:
+    # which is no part of the released loop
+    method = replace(method, later_phases="accepted")
     steps: list[StructuredStep] = []
     while _share(state, phase) > down_to:
         masks = _next(state, state.scored.importance, phase, method)
@@ -132,7 +135,12 @@ def path(phases: Sequence[str]) -> list[int]:
     return [number for number, phase in enumerate(phases) if phase in phases[:2]]
 
 
-def at_share(kept: Sequence[np.ndarray], importance: Sequence[np.ndarray], share: float) -> np.ndarray:
+def at_share(
+    kept: Sequence[np.ndarray],
+    importance: Sequence[np.ndarray],
+    share: float,
+    last_head: Literal["prunable", "kept"] = "prunable",
+) -> np.ndarray:
     """What a search keeps of one kind of component where this share is left, bool, of the same shape.
 
     kept, importance: of the steps on its path. From the last step that keeps enough the least important
@@ -140,7 +148,7 @@ def at_share(kept: Sequence[np.ndarray], importance: Sequence[np.ndarray], share
     """
     size = round(share * kept[0].size)
     number = max(number for number, mask in enumerate(kept) if mask.sum() >= size)
-    return without_least(kept[number], importance[number], int(kept[number].sum()) - size)
+    return without_least(kept[number], importance[number], int(kept[number].sum()) - size, last_head)
 
 
 def without_least(

@@ -210,7 +210,7 @@ def plan(study: Study) -> Plan:
     """
     _check_choices(study)
     folders: dict[str, str] = {}
-    model = inputs.model(study.model, study.recipe.threads, folders)
+    model = inputs.model(study.model, study.recipe, folders)
     # the layout changes how structured tickets are retrained, and nothing else
     recipe = replace(study.recipe, layout=Recipe().layout)
     grid: Grid = {}
@@ -243,8 +243,8 @@ def _method(name: str, choices: Choices) -> Structured | Magnitude:
     return Structured(
         components=COMPONENTS[name],
         importance=choices.importance,
-        layer_norm=choices.layer_norm,
-        later_phases=choices.later_phases,
+        layer_norm=choices.layer_norm if name != "mlps" else "all",
+        later_phases=choices.later_phases if name == "structured" else "accepted",
         last_head=choices.last_head if name == "heads" else "prunable",
     )
 
@@ -253,8 +253,11 @@ def _tickets(study: Study, grid: Grid, place: tuple[str, int, str]) -> list[Node
     """What is drawn from one search, or for super-survivors and transfer beside it from others."""
     task, seed, method = place
     search = grid[place]
-    layout = study.recipe.layout if method != "magnitude" else Recipe().layout
-    every_seed = tuple(grid[task, other, method] for other in study.seeds)
+    # the released code removed parts for good, and only in the joint search's tickets did it so badly
+    removal = study.choices.removal if method == "structured" else "sound"
+    gated = method != "magnitude" and removal == "sound"
+    layout = study.recipe.layout if gated else Recipe().layout
+    every_seed = tuple(grid[task, other, method] for other in sorted(study.seeds))
     elsewhere = [(grid[other, seed, method],) for other in study.tasks if other != task]
     nodes: list[Node] = []
     for size in study.sizes:
@@ -270,7 +273,7 @@ def _tickets(study: Study, grid: Grid, place: tuple[str, int, str]) -> list[Node
                         draw,
                         size,
                         _rule(kind, method, study.choices),
-                        removal=study.choices.removal if method != "magnitude" else "sound",
+                        removal=removal,
                     )
                     for source in sources
                 ]
@@ -354,6 +357,13 @@ def _check_search_data(study: Study) -> None:
         raise InputError(f"--held-out {study.held_out}: must be at least 0 and below 1.")
     if study.search_data == "held_out" and not study.held_out:
         raise InputError("--search-data held_out: no rows are held out; add --held-out 0.1, or use dev.")
+    for task in study.tasks if study.held_out else ():
+        apart = round(study.held_out * _rows(study, task))
+        if not 1 < apart < _rows(study, task) - 1:
+            raise InputError(
+                f"--held-out {study.held_out}: holds {apart} of {task}'s {_rows(study, task)} rows out; leave"
+                " some on either side."
+            )
 
 
 def _check_sizes(study: Study) -> None:
@@ -373,8 +383,10 @@ def _check_kinds(study: Study) -> None:
     """Every kind and baseline must have something to be made of."""
     made: dict[str, tuple[object, str]] = dict.fromkeys(SUPER, (len(study.seeds) > 1, "at least two --seeds"))
     made["transfer"] = len(study.tasks) > 1, "at least two --tasks"
-    for kind, methods in (("pretrained", "magnitude"), ("layer_matched", "structured, heads or magnitude")):
-        made[kind] = any(_possible(_kind(kind), name) for name in study.methods), f"--methods {methods}"
+    for kind in KINDS:
+        if not any(_possible(kind, method) for method in study.methods):
+            methods = [method for method in METHODS if _possible(kind, method)]
+            made[kind] = False, f"--methods {' or '.join(methods)}"
     for name in study.kinds:
         possible, needs = made.get(name, (True, ""))
         if not possible:
@@ -382,10 +394,6 @@ def _check_kinds(study: Study) -> None:
     for name, kinds in (("longer_bad", {"bad"}), ("random_ticket", {"good", "random"})):
         if name in study.baselines and not kinds & set(study.kinds):
             raise InputError(f"--baselines {name}: needs --kinds {' or '.join(sorted(kinds))}.")
-
-
-def _kind(name: str) -> Kind:
-    return next(kind for kind in KINDS if kind == name)
 
 
 def _check_once(flag: str, values: tuple[object, ...]) -> None:

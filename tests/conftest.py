@@ -50,7 +50,7 @@ def bert_config(labels: int = 2, dropout: float = 0.0) -> BertConfig:
             num_attention_heads=4,
             intermediate_size=48,
             initializer_range=0.3,
-            max_position_embeddings=64,
+            max_position_embeddings=128,
             num_labels=labels,
             hidden_dropout_prob=dropout,
             attention_probs_dropout_prob=dropout,

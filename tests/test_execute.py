@@ -246,6 +246,12 @@ def test_null_draws_are_scored_beside_the_good_ticket(done: Done) -> None:
             assert sizes == {str(masks.sizes(done.mask(good)))}
 
 
+def test_more_null_draws_add_to_fewer(done: Done) -> None:
+    node = next(node for node in done.plan.nodes if isinstance(node, NullDraws))
+    fewer = run(replace(node, draws=2), done.root, done.plan.folders, cpu=True)
+    assert fewer.result["scores"] == done.records[node].result["scores"][:2]
+
+
 def test_searches_are_scored_on_rows_that_nothing_is_trained_on(done: Done, released: Done) -> None:
     rows = 24
     for node, record in done.records.items():
@@ -340,5 +346,5 @@ def test_what_cannot_be_exported_is_refused(done: Done, tmp_path: Path) -> None:
         export_ticket(done.root, "0" * 16, tmp_path / "x", retrained=False)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "a file").touch()
-    with pytest.raises(InputError, match="not empty"):
+    with pytest.raises(InputError, match="is there already"):
         export_ticket(done.root, key(search_node), tmp_path / "full", retrained=False)

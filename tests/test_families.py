@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sentencepiece
 import torch
 from torch import nn
 from transformers import (
@@ -30,7 +31,7 @@ from transformers import (
 )
 from transformers.models.auto import AutoModelForSequenceClassification
 
-from lottery_ray import inputs, masks, models
+from lottery_ray import inputs, language, masks, models
 from lottery_ray.adapters import ADAPTERS
 from lottery_ray.data import Encoded, encode, pack
 from lottery_ray.errors import InputError
@@ -291,7 +292,7 @@ def test_a_whole_network_is_saved_and_loaded(make: Make, encoded: Encoded, tmp_p
     network, batch = make(torch.float32), pack(encoded, np.arange(7))
     network.save(tmp_path)
     assert "lottery_ray" not in (tmp_path / "config.json").read_text()
-    inputs._check_architecture("it", tmp_path / "config.json")
+    inputs._check_architecture("it", tmp_path / "config.json", Recipe(max_length=32))
     assert torch.equal(models.load(tmp_path).eval()(batch), network(batch))
     initial = models.initial(tmp_path, MRPC, 1, "pretrained").eval()
     assert torch.equal(initial(batch), network(batch))
@@ -337,7 +338,7 @@ TOKENIZERS: dict[str, Callable[[], Any]] = {
 def test_a_folder_with_its_own_tokenizer_works(name: str, tmp_path: Path) -> None:
     AutoModelForSequenceClassification.from_config(CONFIGS[name]()).save_pretrained(tmp_path)
     TOKENIZERS[name]().save_pretrained(tmp_path)
-    assert inputs.model(str(tmp_path), 1, {}) == FolderModel(inputs.model_sha256(tmp_path))
+    assert inputs.model(str(tmp_path), Recipe(), {}) == FolderModel(inputs.model_sha256(tmp_path))
     network = models.initial(tmp_path, MRPC, 1, "pretrained").eval()
     encoded = encode(rows(MRPC, 6), MRPC, AutoTokenizer.from_pretrained(tmp_path), 40)
     assert predict(network, encoded, models.accelerator("fp32", cpu=True)).shape == (6, 2)
@@ -366,11 +367,39 @@ def test_what_cannot_be_pruned_is_refused_with_the_reason(case: str, tmp_path: P
     config, reason = REFUSALS[case]
     config.save_pretrained(tmp_path)
     with pytest.raises(InputError) as refusal:
-        inputs.model(str(tmp_path), 1, {})
+        inputs.model(str(tmp_path), Recipe(), {})
     assert reason in str(refusal.value)
 
 
 def test_an_unknown_architecture_is_refused_with_those_that_work(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "hyena"}))
     with pytest.raises(InputError, match=r"'hyena'; these work: .*deberta-v2, modernbert, llama\."):
-        inputs.model(str(tmp_path), 1, {})
+        inputs.model(str(tmp_path), Recipe(), {})
+
+
+def test_a_tokenizer_that_is_a_sentencepiece_model_alone(tmp_path: Path) -> None:
+    """As microsoft/deberta-v3-base has it: spm.model, and no tokenizer.json."""
+    sentences = iter([f"{one} {two}" for one, two in language.corpus(language.Language(corpus_pairs=300))])
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=sentences,
+        model_prefix=str(tmp_path / "spm"),
+        vocab_size=70,
+        pad_id=0,
+        bos_id=1,
+        eos_id=2,
+        unk_id=3,
+        pad_piece="[PAD]",
+        bos_piece="[CLS]",
+        eos_piece="[SEP]",
+        unk_piece="[UNK]",
+        minloglevel=2,
+    )
+    DebertaV2Config().save_pretrained(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "DebertaV2Tokenizer"}')
+    before = inputs.model_sha256(tmp_path)
+    table = rows(MRPC, 3)
+    encoded = encode(table, MRPC, AutoTokenizer.from_pretrained(tmp_path), 128)
+    assert len(encoded) == 3
+    assert set(encoded.segments) == {0, 1}
+    (tmp_path / "spm.model").write_bytes(b"another")
+    assert inputs.model_sha256(tmp_path) != before, "it is part of the model's identity"

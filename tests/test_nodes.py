@@ -267,6 +267,27 @@ def test_a_larger_study_only_adds_nodes(more: dict[str, Any]) -> None:
     assert small < large
 
 
+def test_the_order_of_seeds_is_no_part_of_a_study() -> None:
+    asked = dataclasses.replace(SMALL, kinds=("good", "super", "super_random"), seeds=(1, 2, 3))
+    turned = dataclasses.replace(asked, seeds=(3, 1, 2))
+    assert set(plan(asked).nodes) == set(plan(turned).nodes)
+
+
+def test_every_node_has_a_title_of_its_own() -> None:
+    study = dataclasses.replace(
+        PRESETS["demo"].study,
+        methods=nodes.METHODS,
+        kinds=nodes.KINDS,
+        sizes=("stopping", 0.5),
+        random_draws=2,
+        null_draws=5,
+        baselines=("random_start", "frozen", "random_ticket", "longer_bad"),
+        down_to=0.5,
+    )
+    titles = [title(node) for node in plan(study).nodes]
+    assert len(set(titles)) == len(titles) > 500
+
+
 def test_labels_name_what_a_ticket_is_scored_on() -> None:
     elsewhere = dataclasses.replace(FULL, task="mrpc", seed=7)
     ticket = Ticket(elsewhere, (MAGNITUDE,), "random", draw=2)

@@ -363,6 +363,26 @@ def test_past_the_floor_nothing_is_accepted_and_the_first_phase_goes_on() -> Non
     assert last_accepted(steps) is steps[1]
 
 
+@pytest.mark.parametrize("method", [Structured(), RELEASED])
+@pytest.mark.parametrize("shape", [(6, 12), (3, 8), (2, 4)])
+def test_every_search_goes_down_to_what_was_asked(method: Structured, shape: tuple[int, int]) -> None:
+    def look(heads: np.ndarray, mlps: np.ndarray) -> Scored:
+        return Scored(float(heads.all()), Importance(np.ones(shape), np.ones(shape[0])))
+
+    steps = structured(look, shape, method, 0.9, down_to=0.3)
+    last = steps[search.path([step.phase for step in steps])[-1]]
+    assert max(last.heads.mean(), last.mlps.mean()) <= 0.3
+
+
+def test_a_size_keeps_the_last_head_where_the_search_did() -> None:
+    full, rng = np.ones((4, 10), bool), np.random.default_rng(0)
+    importance = rng.random((4, 10)) + np.arange(4)[:, None]
+    assert (search.at_share([full], [importance], 0.2).sum(axis=1) == 0).any()
+    kept = search.at_share([full], [importance], 0.2, "kept")
+    assert kept.sum() == 8
+    assert (kept.sum(axis=1) >= 1).all()
+
+
 @SETTINGS
 @given(
     layers=st.integers(1, 6),

@@ -97,6 +97,10 @@ REFUSED: dict[str, tuple[list[str], tuple[str, ...]]] = {
     "unknown search data": (["glue", "--search-data", "test"], ("--search-data", "dev", "held_out")),
     "nothing held out": (["glue", "--held-out", "0"], ("--search-data held_out", "--held-out 0.1")),
     "all held out": (["glue", "--held-out", "1"], ("--held-out 1", "below 1")),
+    "no row held out": (
+        ["glue", "--held-out", "0.0001"],
+        ("--held-out 0.0001: holds 0 of mrpc's 3668 rows", "some on either"),
+    ),
     "size of everything": (["glue", "--sizes", "1"], ("--sizes 1", "a share above 0 and below 1")),
     "size that is no number": (["glue", "--sizes", "half"], ("--sizes", "half")),
     "size that no search reaches": (["glue", "--sizes", "0.2"], ("--sizes 0.2", "0.3", "--down-to 0.2")),
@@ -114,7 +118,7 @@ REFUSED: dict[str, tuple[list[str], tuple[str, ...]]] = {
     ),
     "MLPs matched by layer": (
         ["glue", "--kinds", "layer_matched", "--methods", "mlps"],
-        ("--kinds layer_matched", "--methods structured, heads or magnitude"),
+        ("--kinds layer_matched", "--methods structured or heads or magnitude"),
     ),
     "longer than nothing": (
         ["glue", "--kinds", "good", "--baselines", "longer_bad"],
@@ -429,6 +433,14 @@ def test_the_floor_and_the_draws_reach_their_nodes(place: Path) -> None:
     assert sorted(tickets) == sorted([("random", 0), ("random", 1), ("random", 2), ("good", 0), ("bad", 0)])
 
 
+def test_examples_longer_than_the_model_are_refused(command: Command, place: Path) -> None:
+    where = ["--model", str(place / "model"), "--data", str(place / "data"), "--tasks", "mrpc"]
+    assert command("glue", *where, "--dry-run")[0] == 0
+    status, _, err = command("glue", *where, "--recipe.max-length", "129", "--dry-run")
+    assert status == 2
+    says(err, "--recipe.max-length 129", "positions for 128 tokens")
+
+
 def test_a_dry_run_lists_what_would_run_and_writes_nothing(
     command: Command, place: Path, tmp_path: Path
 ) -> None:
@@ -449,8 +461,8 @@ def test_a_dry_run_lists_what_would_run_and_writes_nothing(
     assert (status, err) == (0, "")
     assert not root.exists()
     assert sorted(tmp_path.rglob("*")) == before
-    where = {"model": str(place / "model"), "data": str(place / "data")}
-    asked = replace(PRESETS["glue"].study, tasks=("mrpc", "stsb"), seeds=(1, 2), **where)
+    model, data = str(place / "model"), str(place / "data")
+    asked = replace(PRESETS["glue"].study, tasks=("mrpc", "stsb"), seeds=(1, 2), model=model, data=data)
     planned = plan(asked).nodes
     assert len(planned) == 48
     listed = [line.split()[2] for line in out.splitlines() if line.startswith("to run ")]
