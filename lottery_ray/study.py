@@ -163,6 +163,7 @@ PRESETS = {
             data=inputs.EMBEDDED,
             tasks=tuple(EMBEDDED),
             seeds=(1, 2, 3),
+            kinds=("good", "random", "layer_matched", "bad", "pretrained"),
             baselines=("random_start",),
             recipe=Recipe(epochs=5, learning_rate=1e-3, warmup=0.1),
         ),

@@ -39,7 +39,7 @@ from lottery_ray.store import Store
 from lottery_ray.study import PRESETS, Study
 from tests.planted import Planted, quality
 
-DEMO = PRESETS["demo"].study
+DEMO = dataclasses.replace(PRESETS["demo"].study, kinds=("good", "random", "bad"))
 METRICS: tuple[tasks.Metric, ...] = ("accuracy", "matthews", "pearson")
 MASKS = Path(__file__).parents[2] / "shared" / "paper" / "masks.parquet"
 REPORT = Path(__file__).parents[1] / "jobs" / "report.py"

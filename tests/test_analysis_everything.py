@@ -24,7 +24,7 @@ from lottery_ray.store import Record, Store, digest
 from lottery_ray.study import BASELINES, PRESETS, RELEASED, Choices, plan
 from tests.planted import Planted, quality
 
-DEMO = PRESETS["demo"].study
+DEMO = replace(PRESETS["demo"].study, kinds=("good", "random", "bad"))
 EVERYTHING = replace(
     DEMO,
     held_out=0.2,
