@@ -384,10 +384,11 @@ def _check_kinds(study: Study) -> None:
     """Every kind and baseline must have something to be made of."""
     made: dict[str, tuple[object, str]] = dict.fromkeys(SUPER, (len(study.seeds) > 1, "at least two --seeds"))
     made["transfer"] = len(study.tasks) > 1, "at least two --tasks"
-    for kind in KINDS:
-        if not any(_possible(kind, method) for method in study.methods):
-            methods = [method for method in METHODS if _possible(kind, method)]
-            made[kind] = False, f"--methods {' or '.join(methods)}"
+    # a preset's kinds may go beyond some of the methods, but not all of them
+    if not any(_kinds(study, method) for method in study.methods) and study.kinds:
+        kind = next(kind for kind in KINDS if kind in study.kinds)
+        methods = [method for method in METHODS if _possible(kind, method)]
+        made[kind] = False, f"--methods {' or '.join(methods)}"
     for name in study.kinds:
         possible, needs = made.get(name, (True, ""))
         if not possible:

@@ -441,6 +441,14 @@ def test_examples_longer_than_the_model_are_refused(command: Command, place: Pat
     says(err, "--recipe.max-length 129", "positions for 128 tokens")
 
 
+def test_a_presets_kinds_may_go_beyond_the_methods(command: Command, place: Path) -> None:
+    where = ["--model", str(place / "model"), "--data", str(place / "data"), "--tasks", "mrpc"]
+    status, out, _ = command("glue", *where, "--methods", "structured", "--dry-run")
+    assert status == 0
+    assert "layer matched" in out
+    assert "pretrained" not in "".join(line for line in out.splitlines() if line.startswith("to run"))
+
+
 def test_a_dry_run_lists_what_would_run_and_writes_nothing(
     command: Command, place: Path, tmp_path: Path
 ) -> None:
