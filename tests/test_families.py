@@ -338,7 +338,8 @@ TOKENIZERS: dict[str, Callable[[], Any]] = {
 def test_a_folder_with_its_own_tokenizer_works(name: str, tmp_path: Path) -> None:
     AutoModelForSequenceClassification.from_config(CONFIGS[name]()).save_pretrained(tmp_path)
     TOKENIZERS[name]().save_pretrained(tmp_path)
-    assert inputs.model(str(tmp_path), Recipe(max_length=32), {}) == FolderModel(inputs.model_sha256(tmp_path))
+    found = inputs.model(str(tmp_path), Recipe(max_length=32), {})
+    assert found == FolderModel(inputs.model_sha256(tmp_path))
     network = models.initial(tmp_path, MRPC, 1, "pretrained").eval()
     encoded = encode(rows(MRPC, 6), MRPC, AutoTokenizer.from_pretrained(tmp_path), 40)
     assert predict(network, encoded, models.accelerator("fp32", cpu=True)).shape == (6, 2)
