@@ -1,6 +1,7 @@
 """What each kind of node does: leave its artifacts in the attempt, and return its result."""
 
 import functools
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -253,16 +254,16 @@ def _null_draws(node: NullDraws, work: Work) -> dict[str, Any]:
     # a larger number of draws adds to a smaller one
     stream = key(replace(node, draws=1))
 
-    def drawn(number: int) -> Mask:
-        return tickets.draw(node.kind, (good,), generator("mask", stream, number))
-
+    drawn: Iterable[Mask] = (
+        tickets.draw(node.kind, (good,), generator("mask", stream, number)) for number in range(node.draws)
+    )
     if isinstance(node.source.method, Structured):
         # masks of weights are large, and follow from their names
-        every = [drawn(number) for number in range(node.draws)]
-        _write_numbered(work.attempt.folder / "nulls.arrow", node, every, "number")
+        drawn = list(drawn)
+        _write_numbered(work.attempt.folder / "nulls.arrow", node, drawn, "number")
     return {
         "good": pruned(good),
-        "scores": [pruned(drawn(number)) for number in range(node.draws)],
+        "scores": [pruned(mask) for mask in drawn],
         "sizes": masks.sizes(good),
         "dev_examples": len(dev),
     }

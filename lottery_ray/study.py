@@ -33,8 +33,8 @@ from lottery_ray.nodes import (
     with_ancestors,
 )
 from lottery_ray.tasks import EMBEDDED, GLUE, TASKS
+from lottery_ray.tickets import PAPER_SEEDS
 
-PAPER_SEEDS = (1337, 42, 86, 71, 166)
 STAGES = ("pretrain", "finetune", "search", "ticket", "nulls")
 BASELINES = ("random_start", "frozen", "random_ticket", "longer_bad")
 FEW = 500
@@ -254,7 +254,7 @@ def _tickets(study: Study, grid: Grid, place: tuple[str, int, str]) -> list[Node
     """What is drawn from one search, or for super-survivors and transfer beside it from others."""
     task, seed, method = place
     search = grid[place]
-    # the released code removed parts for good, and only in the joint search's tickets did it so badly
+    # the released re-load error is younger than the heads-only results (protocol 6.2)
     removal = study.choices.removal if method == "structured" else "sound"
     gated = method != "magnitude" and removal == "sound"
     layout = study.recipe.layout if gated else Recipe().layout

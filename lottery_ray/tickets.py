@@ -24,7 +24,7 @@ Flags = npt.NDArray[np.bool_]
 Stream = np.random.Generator | np.random.RandomState
 
 RELEASED_TASKS = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
-RELEASED_SEEDS = (1337, 42, 86, 71, 166)
+PAPER_SEEDS = (1337, 42, 86, 71, 166)
 
 
 def draw(kind: Kind, goods: Sequence[Mask], rng: np.random.Generator, rule: Rule = "exact") -> Mask:
@@ -35,7 +35,8 @@ def draw(kind: Kind, goods: Sequence[Mask], rng: np.random.Generator, rule: Rule
     good, transfer: the mask itself. random: as many of each component, anywhere in the network.
     layer_matched: as many in every layer. bad: what good does not keep, topped up from good, or cut, at
     random. super: what all of them keep. super_random: random of its size. super_bad: what none of them
-    keeps, topped up from what not all of them keep, then from super, or cut, at random.
+    keeps, topped up from what not all of them keep, then from super, or cut, at random. Raises ValueError
+    for a kind or rule that is not drawn from masks alone.
     """
     by_layer = kind == "layer_matched"
     groups = zip(*(_flags(good, by_layer=by_layer) for good in goods), strict=True)
@@ -55,10 +56,10 @@ def released_stream(task: str, seed: int, components: int) -> np.random.RandomSt
 
     components: heads and MLPs of the network, 156 in the paper's.
     """
-    if task not in RELEASED_TASKS or seed not in RELEASED_SEEDS:
+    if task not in RELEASED_TASKS or seed not in PAPER_SEEDS:
         return None
     stream = np.random.RandomState(13)
-    number = RELEASED_TASKS.index(task) * len(RELEASED_SEEDS) + RELEASED_SEEDS.index(seed)
+    number = RELEASED_TASKS.index(task) * len(PAPER_SEEDS) + PAPER_SEEDS.index(seed)
     stream.random(number * components)
     return stream
 
