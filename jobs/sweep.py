@@ -127,7 +127,7 @@ def choices(study: Study) -> Table:
     table = Table(title="\nWhere the paper's released code differs from its text or from sound practice")
     table.title_justify = "left"
     for heading in ("choice", "this study", "paper", "paper-as-released"):
-        table.add_column(heading, no_wrap=heading == "choice")
+        table.add_column(heading, no_wrap=heading == "choice", overflow="fold")
     sound, released, ours = (
         chosen(s) for s in (PRESETS["paper"].study, PRESETS["paper-as-released"].study, study)
     )
