@@ -124,8 +124,8 @@ def show_few_held_out(study: Study, console: Console) -> None:
 
 def choices(study: Study) -> Table:
     """Every choice in which the presets paper and paper-as-released differ, and this study's."""
-    table = Table(title="\nWhere the paper's released code differs from its text or from sound practice")
-    table.title_justify = "left"
+    title = "\nWhere the paper's released code differs from its text or from sound practice"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for heading in ("choice", "this study", "paper", "paper-as-released"):
         table.add_column(heading, no_wrap=heading == "choice", overflow="fold")
     sound, released, ours = (
