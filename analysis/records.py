@@ -18,6 +18,19 @@ NOUNS = {"finetune": "fine-tuned models", "search": "searches", "ticket": "ticke
 
 
 @dataclass(frozen=True)
+class MaskFile:
+    """Where the mask of one network lies, and whose it is. network: as tables name it, such as "good"."""
+
+    task: str
+    seed: int
+    method: str
+    size: str
+    network: str
+    draw: int
+    path: Path
+
+
+@dataclass(frozen=True)
 class Root:
     """The records of one study, and where their artifacts are read.
 
@@ -38,6 +51,22 @@ class Root:
     def artifact(self, record: Record, name: str) -> Path:
         """A local path of one artifact. Raises InputError if it is missing or corrupt."""
         return self.store.fetch(record, name, self.copies / record.key)
+
+    def masks(self) -> list[MaskFile]:
+        """Every ticket's mask once: a ticket that is only retrained otherwise has its twin's."""
+        return [
+            MaskFile(
+                task=record.labels["task"],
+                seed=record.labels["seed"],
+                method=self.methods[record.key],
+                size=networks.size(record),
+                network=self.networks[record.key],
+                draw=record.labels["draw"],
+                path=self.artifact(record, "mask.arrow"),
+            )
+            for record in self.stage("ticket")
+            if not networks.is_control(self.networks[record.key])
+        ]
 
     def place(self, record: Record) -> dict[str, Any]:
         """The columns task, seed, method and, of tickets and null draws, size."""
