@@ -48,6 +48,18 @@ class Analysis:
     missing: pd.DataFrame
     setup: pd.DataFrame
     methods: pd.DataFrame
+    across_tasks: pd.DataFrame
+    spread: pd.DataFrame
+    claims: pd.DataFrame
+    versus_paper: pd.DataFrame
+    overlap_layers: pd.DataFrame
+    agreement: pd.DataFrame
+    task_overlap: pd.DataFrame
+    pretrained_overlap: pd.DataFrame
+    task_survival: pd.DataFrame
+    importance: pd.DataFrame
+    importance_agreement: pd.DataFrame
+    size_meanings: pd.DataFrame
 
 
 def analyse(root: str) -> Analysis:
@@ -89,4 +101,16 @@ def analyse(root: str) -> Analysis:
             missing=inventory.missing(found),
             setup=inventory.setup(found),
             methods=inventory.methods(found),
+            across_tasks=pd.DataFrame(),
+            spread=pd.DataFrame(),
+            claims=pd.DataFrame(),
+            versus_paper=pd.DataFrame(),
+            overlap_layers=pd.DataFrame(),
+            agreement=pd.DataFrame(),
+            task_overlap=pd.DataFrame(),
+            pretrained_overlap=pd.DataFrame(),
+            task_survival=pd.DataFrame(),
+            importance=pd.DataFrame(),
+            importance_agreement=pd.DataFrame(),
+            size_meanings=pd.DataFrame(),
         )
