@@ -26,7 +26,7 @@ HEAVY = ("torch", "transformers", "ray", "wandb", "accelerate", "datasets")
 SOURCES = sorted(
     path
     for folder in ("lottery_ray", "analysis", "jobs", "benchmarks")
-    for path in (ROOT / folder).glob("*.py")
+    for path in (ROOT / folder).rglob("*.py")
 )
 
 
@@ -85,7 +85,7 @@ def test_only_the_sweep_imports_ray() -> None:
 
 def test_the_analysis_stands_on_the_torch_free_half_alone() -> None:
     torch_free = set(" ".join(TORCH_FREE).split())
-    for path in (ROOT / "analysis").glob("*.py"):
+    for path in (ROOT / "analysis").rglob("*.py"):
         assert own(path) <= torch_free, path.name
         assert not packages(path) & set(HEAVY), path.name
 
@@ -97,7 +97,8 @@ def test_the_library_does_not_import_the_analysis() -> None:
 
 def test_planning_and_analysis_load_nothing_heavy() -> None:
     modules = [f"lottery_ray.{name}" for name in " ".join(TORCH_FREE).split()]
-    modules += [f"analysis.{path.stem}" for path in (ROOT / "analysis").glob("*.py")]
+    for path in (ROOT / "analysis").rglob("*.py"):
+        modules.append(".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"))
     found = loaded("\n".join(f"import {name}" for name in modules))
     assert {"lottery_ray", "analysis", "pyarrow"} <= found
     assert not found & set(HEAVY)

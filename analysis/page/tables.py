@@ -10,7 +10,7 @@ from analysis.baselines import BASELINES
 from analysis.cells import DASH, MINUS, number, rows, signed, with_interval
 from analysis.composition import TOTAL
 from analysis.conclusions import percent
-from analysis.drawing import COMPONENTS, title
+from analysis.figures.drawing import COMPONENTS, title
 from analysis.tables import Analysis
 from lottery_ray.tasks import METRIC_NAMES, TASKS
 

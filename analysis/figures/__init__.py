@@ -6,15 +6,15 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from analysis import mask_figures, score_figures
-from analysis.drawing import COLOURS, FAINT, INK, STYLE, Drawing
+from analysis.figures import masks, scores
+from analysis.figures.drawing import COLOURS, FAINT, INK, STYLE, Drawing
 from analysis.tables import Analysis
 
 
 def draw(found: Analysis) -> list[Drawing]:
     """All figures that the tables have data for."""
     with mpl.rc_context(STYLE):
-        return [*score_figures.draw(found), *mask_figures.draw(found)]
+        return [*scores.draw(found), *masks.draw(found)]
 
 
 def save(drawn: list[Drawing], folder: Path) -> None:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis import networks
-from analysis.drawing import (
+from analysis.figures.drawing import (
     COLOURS,
     COMPONENTS,
     INK,

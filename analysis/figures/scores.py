@@ -10,7 +10,7 @@ from analysis import networks
 from analysis.cells import MINUS, rows
 from analysis.composition import SPLITS, TOTAL
 from analysis.conclusions import opening, place
-from analysis.drawing import (
+from analysis.figures.drawing import (
     COLOURS,
     FAINT,
     INK,

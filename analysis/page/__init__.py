@@ -7,9 +7,10 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from analysis import cautions, conclusions, figures, page_tables
+from analysis import cautions, conclusions, figures
 from analysis.cells import MINUS
-from analysis.drawing import Drawing
+from analysis.figures.drawing import Drawing
+from analysis.page import tables
 from analysis.tables import Analysis
 from lottery_ray.tasks import TASKS
 
@@ -26,7 +27,7 @@ class Finding:
 def render(found: Analysis, drawn: list[Drawing]) -> str:
     """The page, with its style, tables and figures inside it."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("analysis", "."),
+        loader=jinja2.PackageLoader("analysis.page", "."),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -53,7 +54,7 @@ def render(found: Analysis, drawn: list[Drawing]) -> str:
         missing_count=len(found.missing),
         caution=cautions.caution(found),
         drawings=drawings,
-        tables=page_tables.every(found),
+        tables=tables.every(found),
     )
 
 
