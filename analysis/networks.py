@@ -12,6 +12,7 @@ from lottery_ray.nodes import KINDS, SUPER
 from lottery_ray.store import Record
 from lottery_ray.tasks import TASKS
 
+MAJORITY = "majority"
 FULL = {"pretrained": "full", "random": "random start", "frozen": "frozen encoder"}
 """{what fine-tuning starts from: name of the network}"""
 KIND_NAMES: dict[str, str] = {
@@ -64,7 +65,7 @@ def order(name: str) -> tuple[int, int, int, str]:
     """Where a network stands: full models, then kinds, the transferred by task, controls after theirs."""
     base = drawn_as(name).partition(", ")[0]
     words, _, title = base.partition(" from ")
-    names = [*FULL.values(), *KIND_NAMES.values()]
+    names = [MAJORITY, *FULL.values(), *KIND_NAMES.values()]
     titles = [task.title for task in TASKS.values()]
     return names.index(words), titles.index(title) if title else -1, int(is_control(name)), name
 

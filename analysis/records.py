@@ -8,7 +8,8 @@ from typing import Any
 from analysis import networks, variants
 from lottery_ray.errors import InputError
 from lottery_ray.store import Record, Store
-from lottery_ray.tasks import TASKS
+from lottery_ray.tasks import order as task_order
+from lottery_ray.tasks import title
 
 PER_RECORD = ("seed", "start", "kind", "draw", "draws", "size", "rule", "finetune", "source", "sources")
 """Fields in which the records of one study and task differ as they should, beside the choices of
@@ -45,15 +46,21 @@ class Root:
     networks: dict[str, str]
 
     def stage(self, name: str) -> list[Record]:
-        """The records of one stage: pretrain, finetune, search, ticket or nulls."""
+        """The records of one stage: pretrain, finetune, search, ticket, nulls or published."""
         return [record for record in self.records if record.labels["stage"] == name]
 
     def artifact(self, record: Record, name: str) -> Path:
         """A local path of one artifact. Raises InputError if it is missing or corrupt."""
         return self.store.fetch(record, name, self.copies / record.key)
 
+    def subnetworks(self) -> list[Record]:
+        """Every ticket and published mask once: a ticket that is only retrained otherwise has the mask of
+        its twin."""
+        own = [*self.stage("ticket"), *(r for r in self.stage("published") if r.labels["seed"] is not None)]
+        return [record for record in own if not networks.is_control(self.networks[record.key])]
+
     def masks(self) -> list[MaskFile]:
-        """Every ticket's mask once: a ticket that is only retrained otherwise has its twin's."""
+        """The mask of every subnetwork."""
         return [
             MaskFile(
                 task=record.labels["task"],
@@ -64,15 +71,14 @@ class Root:
                 draw=record.labels["draw"],
                 path=self.artifact(record, "mask.arrow"),
             )
-            for record in self.stage("ticket")
-            if not networks.is_control(self.networks[record.key])
+            for record in self.subnetworks()
         ]
 
     def place(self, record: Record) -> dict[str, Any]:
-        """The columns task, seed, method and, of tickets and null draws, size."""
+        """The columns task, seed, method and, of subnetworks and null draws, size."""
         found = {"task": record.labels["task"], "seed": record.labels["seed"]}
         found["method"] = self.methods.get(record.key, "")
-        sized = record.labels["stage"] in ("ticket", "nulls")
+        sized = record.labels["stage"] in ("ticket", "nulls", "published")
         return found | ({"size": networks.size(record)} if sized else {})
 
 
@@ -83,7 +89,7 @@ def read(store: Store, copies: Path) -> Root:
     come from several studies.
     """
     records = tuple(store.records())
-    if not any(record.labels["stage"] == "finetune" for record in records):
+    if not any(record.labels["stage"] in ("finetune", "published") for record in records):
         raise InputError(
             f"{store.uri} holds no fine-tuned model yet, so there is nothing to report. Run a study into it"
             " first: python jobs/sweep.py --help says how."
@@ -101,7 +107,7 @@ def read(store: Store, copies: Path) -> Root:
             networks.size_order(networks.size(record)),
             networks.order(name) if name else (-1,),
         )
-        return -1 if task is None else list(TASKS).index(task), *place, seed or 0, draw or 0, record.key
+        return (-1, "") if task is None else task_order(task), *place, seed or 0, draw or 0, record.key
 
     return Root(store, copies, tuple(sorted(records, key=order)), methods, names)
 
@@ -122,11 +128,16 @@ def _methods(records: tuple[Record, ...]) -> dict[str, str]:
             search = searches[record.identity.get("source", record.key)]
             ticket = next(iter(drawn[search.key].values())) if len(drawn[search.key]) == 1 else None
             chosen[record.key] = search.labels["method"], variants.choices(search, ticket)
-    return dict(zip(chosen, variants.names(chosen.values()), strict=True))
+    found = {record.key: record.labels["method"] for record in records if _is_published(record)}
+    return found | dict(zip(chosen, variants.names(chosen.values()), strict=True))
+
+
+def _is_published(record: Record) -> bool:
+    return bool(record.labels["stage"] == "published")
 
 
 def _networks(records: tuple[Record, ...], methods: dict[str, str]) -> dict[str, str]:
-    """{key: name} of fine-tuned models and tickets."""
+    """{key: name} of fine-tuned models, tickets and what is published."""
     epochs: dict[str, int] = {}
     seeds: dict[tuple[str, str], int] = defaultdict(int)
     for record in records:
@@ -135,7 +146,8 @@ def _networks(records: tuple[Record, ...], methods: dict[str, str]) -> dict[str,
         if record.labels["stage"] == "ticket":
             place = record.labels["task"], methods[record.key]
             seeds[place] = max(seeds[place], len(record.identity["sources"]))
-    return {
+    found = {record.key: record.labels["kind"] for record in records if _is_published(record)}
+    return found | {
         record.key: networks.network(
             record,
             epochs.get(record.identity.get("finetune", "")),
@@ -182,7 +194,7 @@ def _check_one_study(uri: str, records: tuple[Record, ...]) -> None:
     for (stage, task, _), identities in groups.items():
         if different := _differences(identities):
             raise InputError(
-                f"{uri} holds records of several studies: the {NOUNS[stage]} of {TASKS[task].title} differ"
+                f"{uri} holds records of several studies: the {NOUNS[stage]} of {title(task)} differ"
                 f" in {', '.join(different)}. A report is about one study: run each into a root of its own."
             )
 

@@ -22,10 +22,8 @@ def sizes(root: Root) -> pd.DataFrame:
     of their twins.
     """
     rows: list[dict[str, Any]] = []
-    for record in root.stage("ticket"):
+    for record in root.subnetworks():
         name, result = root.networks[record.key], record.result
-        if networks.is_control(name):
-            continue
         counts = {part: size for part, size in result["sizes"].items() if part in _parts(root, record.key)}
         if "weight" not in counts:
             counts = counts | {WHOLE: result["weights"]}
@@ -54,17 +52,21 @@ def _parts(root: Root, key: str) -> tuple[str, ...]:
 
 
 def extremes(root: Root) -> pd.DataFrame:
-    """Searches, and super-survivors at the stopping size, that keep nothing or everything of what their
-    method prunes: columns task, seed, method, network ("" of a search), kept ("nothing" or
-    "everything")."""
+    """Searches (of published masks, good ones), and super-survivors at the stopping size, that keep nothing
+    or everything of what their method prunes: columns task, seed, method, network ("" of a search), kept
+    ("nothing" or "everything")."""
     rows = []
-    for record in [*root.stage("search"), *root.stage("ticket")]:
-        name = root.networks.get(record.key, "")
-        if name not in ("", "super") or networks.size(record) != networks.STOPPING:
+    good, supers = (
+        [record for record in root.subnetworks() if root.networks[record.key] == name]
+        for name in ("good", "super")
+    )
+    found = [("", record) for record in root.stage("search") or good]
+    for name, record in [*found, *(("super", record) for record in supers)]:
+        if networks.size(record) != networks.STOPPING:
             continue
-        counts = [record.result["sizes"][part] for part in _parts(root, record.key)]
+        counts = [size for part, size in record.result["sizes"].items() if part in _parts(root, record.key)]
         kept, of = (sum(size[which] for size in counts) for which in ("kept", "of"))
         if kept in (0, of):
-            row = {name: root.place(record)[name] for name in ("task", "seed", "method")}
+            row = {column: root.place(record)[column] for column in ("task", "seed", "method")}
             rows.append(row | {"network": name, "kept": "everything" if kept else "nothing"})
     return pd.DataFrame(rows, columns=["task", "seed", "method", "network", "kept"])

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import choices, inventory, nulls, overlap, records, statistics
+from analysis import choices, inventory, nulls, overlap, published, records, statistics
 from analysis.baselines import baselines, judged
 from analysis.composition import composition
 from analysis.scores import scores
 from analysis.searches import searches
+from analysis.size_meanings import size_meanings
 from analysis.sizes import extremes, sizes
+from analysis.versus_paper import versus_paper
 from lottery_ray.store import Store
 
 
@@ -71,6 +73,7 @@ def analyse(root: str) -> Analysis:
     with tempfile.TemporaryDirectory(prefix="lottery_ray_") as copies:
         found = records.read(store, Path(copies))
         table = scores(found)
+        summary = pd.concat([statistics.summary(table), published.summary(found)], ignore_index=True)
         gaps = statistics.gaps(table)
         base = baselines(found)
         pairs = overlap.pairs(found)
@@ -81,7 +84,7 @@ def analyse(root: str) -> Analysis:
         return Analysis(
             uri=root,
             scores=table,
-            summary=statistics.summary(table),
+            summary=summary,
             gaps=gaps,
             composition=composition(table),
             null_draws=null_draws,
@@ -91,7 +94,7 @@ def analyse(root: str) -> Analysis:
             choice_pairs=choice_pairs,
             choice_masks=choices.mask_summary(choice_pairs, overlaps),
             baselines=base,
-            tasks=judged(base),
+            tasks=pd.concat([judged(base), published.judged(found)], ignore_index=True),
             overlap_pairs=pairs,
             overlap=overlaps,
             survival=overlap.survival(found),
@@ -104,7 +107,7 @@ def analyse(root: str) -> Analysis:
             across_tasks=pd.DataFrame(),
             spread=pd.DataFrame(),
             claims=pd.DataFrame(),
-            versus_paper=pd.DataFrame(),
+            versus_paper=versus_paper(summary),
             overlap_layers=pd.DataFrame(),
             agreement=pd.DataFrame(),
             task_overlap=pd.DataFrame(),
@@ -112,5 +115,5 @@ def analyse(root: str) -> Analysis:
             task_survival=pd.DataFrame(),
             importance=pd.DataFrame(),
             importance_agreement=pd.DataFrame(),
-            size_meanings=pd.DataFrame(),
+            size_meanings=size_meanings(found),
         )

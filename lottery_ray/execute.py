@@ -63,6 +63,8 @@ def _finetune(node: Finetune, work: Work) -> dict[str, Any]:
         "pruning_score": pruning_score(task.metric, dev.labels, logits),
         "train_examples": len(train_set),
         "dev_examples": len(dev),
+        "dev_tokens": float(dev.lengths.mean()),
+        "architecture": models.architecture(network),
     }
 
 

@@ -8,6 +8,7 @@ import copy
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -18,7 +19,7 @@ from transformers.models.auto import AutoModelForSequenceClassification
 from lottery_ray import masks
 from lottery_ray.adapters import ADAPTERS
 from lottery_ray.masks import Mask
-from lottery_ray.networks import PACKED, Gates, Network, adapter_of, full_gates
+from lottery_ray.networks import PACKED, Gates, Network, adapter_of, full_gates, linears
 from lottery_ray.nodes import Precision
 from lottery_ray.pruning import (
     compact,
@@ -38,6 +39,7 @@ __all__ = [
     "Network",
     "accelerator",
     "adapter_of",
+    "architecture",
     "compact",
     "export",
     "freeze_encoder",
@@ -140,6 +142,32 @@ def export(network: Network, mask: Mask, folder: Path) -> None:
             value[kept[name]] = found[kept[name]] if found.shape == value.shape else found.flatten()
     plain: Any = whole.model
     plain.save_pretrained(folder)
+
+
+def architecture(network: Network) -> dict[str, int]:
+    """What the sizes of its subnetworks are shares of: layers, heads (of a layer), head_size, and numbers of
+    weights: head_weights (of one head), mlp_weights (of one MLP), encoder_weights (all prunable ones) and
+    parameters (all)."""
+    layers, heads = network.shape
+    (output,) = linears(network.layers[0], (network.adapter.attention_output,)).values()
+    whole = np.ones((layers, heads), bool), np.ones(layers, bool)
+    without = [kept.copy() for kept in whole]
+    for kept in without:
+        kept[0] = False
+
+    def weights(heads: np.ndarray, mlps: np.ndarray) -> int:
+        return weights_kept(network, masks.structured_mask(heads, mlps))["kept"]
+
+    every = weights(*whole)
+    return {
+        "layers": layers,
+        "heads": heads,
+        "head_size": output.in_features // heads,
+        "head_weights": (every - weights(without[0], whole[1])) // heads,
+        "mlp_weights": every - weights(whole[0], without[1]),
+        "encoder_weights": every,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+    }
 
 
 def freeze_encoder(network: Network) -> None:

@@ -278,6 +278,25 @@ class NullDraws:
     size: Size = "stopping"
 
 
+@dataclass(frozen=True)
+class Published:
+    """A mask, or the scores of one network over seeds, that others have published. Nothing runs it:
+    `published` reads it from their files.
+
+    file: sha256 of what it was read from. name: of the mask's family, or the scores' setting, in there.
+    seed: None for scores over seeds. method, network: by the names that the report has for them.
+    """
+
+    VERSION: ClassVar[int] = 1
+
+    file: str
+    name: str
+    task: str
+    seed: int | None
+    method: str
+    network: str
+
+
 Node = Pretrain | Finetune | Search | Ticket | NullDraws
 NODE_TYPES = (Pretrain, Finetune, Search, Ticket, NullDraws)
 
@@ -306,17 +325,17 @@ def identity(value: Any) -> dict[str, Any]:
 
 
 @functools.cache
-def key(node: Node) -> str:
+def key(node: Node | Published) -> str:
     """16 hexadecimal digits that name a node's folder, trial and run: the sha256 of its canonical
     JSON."""
     canonical = json.dumps(identity(node), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
-def parents(node: Node) -> tuple[Node, ...]:
+def parents(node: Node | Published) -> tuple[Node, ...]:
     """The nodes whose artifacts this one reads, each once."""
     match node:
-        case Pretrain():
+        case Pretrain() | Published():
             found: Iterable[Any] = ()
         case Finetune():
             found = (node.model,)
@@ -335,12 +354,12 @@ def sources_of(node: Ticket | NullDraws) -> tuple[Search, ...]:
     return node.sources if isinstance(node, Ticket) else (node.source,)
 
 
-def stage(node: Node) -> str:
-    """The kind of node, as people name it: pretrain, finetune, search, ticket or nulls."""
+def stage(node: Node | Published) -> str:
+    """The kind of node, as people name it: pretrain, finetune, search, ticket, nulls or published."""
     return "nulls" if isinstance(node, NullDraws) else type(node).__name__.lower()
 
 
-def labels(node: Node) -> dict[str, Any]:
+def labels(node: Node | Published) -> dict[str, Any]:
     """The flat names a table has columns for; None where a node has no such thing.
 
     start: what it is trained from. size: "stopping", or a share such as "0.5". source: the task that a
@@ -352,6 +371,9 @@ def labels(node: Node) -> dict[str, Any]:
     match node:
         case Pretrain():
             flat["seed"] = node.seed
+        case Published():
+            flat |= {"task": node.task, "seed": node.seed, "method": node.method, "kind": node.network}
+            flat |= {"draw": 0, "size": "stopping"}
         case Finetune():
             flat |= {"task": node.task, "seed": node.seed, "start": node.start, "epochs": node.recipe.epochs}
         case Search():

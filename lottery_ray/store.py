@@ -27,7 +27,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from lottery_ray.errors import InputError
-from lottery_ray.nodes import Node, identity, key, labels, parents, title
+from lottery_ray.nodes import Node, Published, identity, key, labels, parents, title
 
 FORMAT = 1
 FORMAT_FILE = "lottery.json"
@@ -248,7 +248,7 @@ class Store:
                     )
         return found
 
-    def begin(self, node: Node) -> "Attempt":
+    def begin(self, node: Node | Published) -> "Attempt":
         """A folder of its own for one run of a node."""
         name = uuid.uuid4().hex[:12]
         if self.local:
@@ -281,7 +281,7 @@ class Attempt:
     """One run of a node: write artifacts into `folder`, then publish."""
 
     store: Store
-    node: Node
+    node: Node | Published
     name: str
     folder: Path
 

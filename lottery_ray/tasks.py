@@ -63,6 +63,21 @@ EMBEDDED = {
 TASKS = GLUE | EMBEDDED
 
 
+def title(name: str) -> str:
+    """A task as tables and figures show it; one that others name, as they name it."""
+    return TASKS[name].title if name in TASKS else name
+
+
+def order(name: str) -> tuple[int, str]:
+    """Where a task stands in tables: as in the paper, then unknown ones by name."""
+    return (list(TASKS).index(name) if name in TASKS else len(TASKS)), name
+
+
+def metric_name(name: str) -> str:
+    """How a task is scored, in words; nothing of an unknown one."""
+    return METRIC_NAMES[TASKS[name].metric] if name in TASKS else ""
+
+
 def score(metric: Metric, labels: np.ndarray, logits: np.ndarray) -> float:
     """The reported dev score.
 

@@ -42,7 +42,7 @@ def run(node: Node, root: str, folders: dict[str, str], *, cpu: bool, keep_retra
     attempt = store.begin(node)
     scratch = Path(tempfile.mkdtemp(prefix="lottery_ray_"))
     try:
-        return _attempt(attempt, scratch, folders, cpu, keep_retrained)
+        return _attempt(node, attempt, scratch, folders, cpu, keep_retrained)
     except Exception as error:
         attempt.fail(error)
         raise
@@ -52,18 +52,18 @@ def run(node: Node, root: str, folders: dict[str, str], *, cpu: bool, keep_retra
 
 
 def _attempt(
-    attempt: Attempt, scratch: Path, folders: dict[str, str], cpu: bool, keep_retrained: bool
+    node: Node, attempt: Attempt, scratch: Path, folders: dict[str, str], cpu: bool, keep_retrained: bool
 ) -> Record:
     if not cpu and not torch.cuda.is_available():
         raise RuntimeError("This trial was given a GPU, but torch sees none: is it a CPU build?")
     started = time.time()
-    inputs = attempt.store.inputs(attempt.node)
-    recipe = _recipe(attempt.node)
+    inputs = attempt.store.inputs(node)
+    recipe = _recipe(node)
     torch.set_num_threads(recipe.threads)
     _glibc()
     accelerator = models.accelerator(recipe.precision, cpu=cpu)
     work = Work(attempt, inputs, folders, scratch, accelerator, keep_retrained)
-    result = execute(attempt.node, work)
+    result = execute(node, work)
     return attempt.publish(result, _provenance(started, accelerator), inputs)
 
 

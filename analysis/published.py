@@ -1,0 +1,66 @@
+"""Scores that others published: means and spreads over seeds, without the seeds."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis import networks, variants
+from analysis.records import Root
+from analysis.scores import MEASURES
+from analysis.statistics import CONFIDENCE, INTERVAL, NETWORK, Interval
+from lottery_ray.store import Record
+from lottery_ray.tasks import order
+
+
+def _scores(root: Root) -> list[Record]:
+    return [record for record in root.stage("published") if "mean" in record.result]
+
+
+def _interval(record: Record) -> Interval:
+    n, sd = record.result["n"], record.result["sd"]
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / np.sqrt(n)
+    return Interval(n, record.result["mean"], sd, float(half))
+
+
+def summary(root: Root) -> pd.DataFrame:
+    """One row per published network: columns NETWORK, n, mean, sd, half, low, high, weights_kept (mean over
+    its published masks; NaN without them)."""
+    kept: dict[tuple[str, ...], list[float]] = {}
+    for record in root.subnetworks():
+        weights = record.result["weights"]
+        kept.setdefault(_named(root, record), []).append(weights["kept"] / weights["of"])
+    rows: list[dict[str, Any]] = []
+    for record in _scores(root):
+        task, method, network = _named(root, record)
+        if network == networks.MAJORITY:
+            continue
+        row = {"task": task, "method": method, "size": networks.STOPPING if method else ""}
+        row |= {"network": network, "measure": record.result["measure"]} | _interval(record).row
+        shares = kept.get((task, method, network), [np.nan])
+        rows.append(row | {"weights_kept": float(np.mean(shares)) if method else 1.0})
+    placed = sorted(rows, key=_place)
+    return pd.DataFrame(placed, columns=[*NETWORK, *INTERVAL, "weights_kept"])
+
+
+def _named(root: Root, record: Record) -> tuple[str, str, str]:
+    return record.labels["task"], root.methods[record.key], root.networks[record.key]
+
+
+def _place(row: dict[str, Any]) -> tuple[Any, ...]:
+    measure = MEASURES.index(row["measure"])
+    return order(row["task"]), variants.order(row["method"]), networks.order(row["network"]), measure
+
+
+def judged(root: Root) -> pd.DataFrame:
+    """Whether each task's full model beats its majority baseline, as `baselines.judged` has it."""
+    found = {_named(root, record): record for record in _scores(root)}
+    rows = []
+    for (task, _, network), record in found.items():
+        if network == "full" and (majority := found.get((task, "", networks.MAJORITY))):
+            low = majority.result["mean"]
+            full = _interval(record)
+            above = Interval(full.n, full.mean - low, full.sd, full.half)
+            rows.append({"task": task, "majority": low} | above.row | {"conclusive": above.low > 0})
+    return pd.DataFrame(rows, columns=["task", "majority", *INTERVAL, "conclusive"])

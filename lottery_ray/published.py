@@ -1,0 +1,223 @@
+"""Read what the paper's authors published, their masks and their scores, into a root that reports read.
+
+Masks: a Parquet file with a row per head or MLP: family, task, seed, component (head or mlp), layer and
+index (from 0), kept, importance (may be null). Scores: a CSV file with a row per setting, task and metric:
+setting, task, mean, std_sample (over seeds), main_metric (1 for the one that is reported).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lottery_ray import masks
+from lottery_ray.errors import InputError
+from lottery_ray.masks import Component, Mask, Part
+from lottery_ray.nodes import Published, key, labels
+from lottery_ray.store import Store, sha256
+from lottery_ray.tasks import TASKS
+from lottery_ray.tickets import PAPER_SEEDS
+
+MASK_COLUMNS = ("family", "task", "seed", "component", "layer", "index", "kept", "importance")
+SCORE_COLUMNS = ("setting", "task", "mean", "std_sample", "main_metric")
+COMPONENTS: dict[str, Component] = {"head": "heads", "mlp": "mlp"}
+
+FAMILIES = {
+    "heads_mlps": ("structured", "good"),
+    "heads_mlps_random": ("structured", "random (Bernoulli)"),
+    "heads_mlps_bad_1": ("structured", "bad"),
+    "heads_mlps_super": ("structured", "super"),
+    "heads_mlps_super_midling": ("structured", "super random (as released)"),
+    "heads_mlps_super_bizzaro": ("structured", "super bad (as released)"),
+    "heads_mlps_super_bad": ("structured", "super bad (earlier)"),
+    "heads_mlps_bad": ("structured", "bad (earlier)"),
+    "heads": ("heads", "good"),
+    "mlps": ("MLPs", "good"),
+}
+"""{family of masks in the authors' repository: method and network}"""
+BASES = {("heads", "mlp"): "structured", ("heads",): "heads", ("mlp",): "MLPs"}
+
+SETTINGS = {
+    "no_mask": ("", "full"),
+    "freq_baseline": ("", "majority"),
+    "head_mlp": ("structured", "good"),
+    "head_mlp_random": ("structured", "random (Bernoulli)"),
+    "head_mlp_bad_1": ("structured", "bad"),
+    "head_mlp_bad": ("structured", "bad (earlier)"),
+    "head_mlp_invert": ("structured", "bad (complement)"),
+    "head_mlp_super": ("structured", "super"),
+    "head_mlp_super_midling": ("structured", "super random (as released)"),
+    "head_mlp_super_bizzaro": ("structured", "super bad (as released)"),
+    "head_mlp_super_bad": ("structured", "super bad (earlier)"),
+    "head_mlp_separate": ("structured, separate searches", "good"),
+    "global_magnitude": ("magnitude", "good"),
+    "global_random": ("magnitude", "random"),
+    "global_bad": ("magnitude", "bad (largest removed)"),
+    "head": ("heads", "good"),
+    "head_random": ("heads", "random (Bernoulli)"),
+    "head_invert": ("heads", "bad (complement)"),
+    "mlp": ("MLPs", "good"),
+    "mlp_random": ("MLPs", "random (Bernoulli)"),
+    "mlp_invert": ("MLPs", "bad (complement)"),
+}
+"""{setting, without "_retrained": method and network}"""
+
+BERT_BASE = {
+    "layers": 12,
+    "heads": 12,
+    "head_size": 64,
+    "head_weights": 196_800,
+    "mlp_weights": 4_722_432,
+    "encoder_weights": 85_017_600,
+    "parameters": 109_483_778,
+}
+"""The network of the paper, bert-base-uncased with a classifier of two classes."""
+TOKENS = 128
+"""The paper pads every example to this length."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What a root holds after an import. skipped: settings that no network of a report answers to."""
+
+    families: dict[str, tuple[str, str]]
+    masks: int
+    scores: int
+    skipped: list[str]
+
+
+def import_published(parquet: Path, root: str, results: Path | None = None) -> Imported:
+    """Write the published masks, and scores if given, as records of a root.
+
+    Raises InputError if a file is missing, corrupt, or has other columns, if a mask is not whole, or if the
+    root holds records of anything else.
+    """
+    table = _masks(parquet)
+    scores, skipped = _scores(results) if results else ([], [])
+    digest = sha256(parquet)
+    store = Store.open(root, create=True)
+    files = {digest, *(node.file for node, _ in scores)}
+    if any(record.identity.get("file") not in files for record in store.records()):
+        raise InputError(f"{root} holds other records. Import published ones into a root of their own.")
+    names = _families(table)
+    count = 0
+    for (family, task, seed), rows in table.groupby(["family", "task", "seed"], sort=False, observed=True):
+        method, network = names[str(family)]
+        node = Published(digest, str(family), _task(str(task)), int(str(seed)), method, network)
+        _write_mask(store, node, _mask(rows, f"{parquet}: {family}, {task}, seed {seed}"))
+        count += 1
+    for node, result in scores:
+        store.begin(node).publish(result, {}, {})
+    return Imported(names, count, len(scores), skipped)
+
+
+def _read(path: Path, columns: tuple[str, ...], read: Any) -> pd.DataFrame:
+    try:
+        frame: pd.DataFrame = read(path)
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist.") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from None
+    if missing := [name for name in columns if name not in frame]:
+        raise InputError(f"{path} has no column {', '.join(missing)}; it should have {', '.join(columns)}.")
+    if frame.empty:
+        raise InputError(f"{path} has no rows.")
+    return frame
+
+
+def _masks(path: Path) -> pd.DataFrame:
+    frame = _read(path, MASK_COLUMNS, lambda path: pq.read_table(path).to_pandas())
+    if unknown := set(frame["component"]) - set(COMPONENTS):
+        raise InputError(
+            f"{path}: component is {', '.join(map(repr, sorted(map(str, unknown))))} in some rows; it should"
+            " be head or mlp."
+        )
+    return frame.assign(component=frame["component"].map(COMPONENTS).astype(str))
+
+
+def _task(name: str) -> str:
+    """Our name of a task; theirs where we have none."""
+    return next((task.name for task in TASKS.values() if name in (task.title, task.name)), name)
+
+
+def _families(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """{family: method and network}. One that is not known is the good network of a variant of its own."""
+    found = {}
+    for family, rows in table.groupby("family", sort=False, observed=True):
+        parts = tuple(part for part in COMPONENTS.values() if part in set(rows["component"]))
+        found[str(family)] = FAMILIES.get(str(family), (f"{BASES[parts]}, {family}", "good"))
+    return found
+
+
+def _mask(rows: pd.DataFrame, where: str) -> Mask:
+    """The mask of one family, task and seed. Raises InputError if a component is missing or there twice."""
+    parts = []
+    for component in COMPONENTS.values():
+        of_kind = rows[rows["component"] == component].sort_values(["layer", "index"])
+        if of_kind.empty:
+            continue
+        layers, width = (int(of_kind[name].max()) + 1 for name in ("layer", "index"))
+        every = np.stack(np.unravel_index(np.arange(layers * width), (layers, width)), axis=1)
+        if not np.array_equal(of_kind[["layer", "index"]].to_numpy(), every):
+            raise InputError(
+                f"{where}: {len(of_kind)} rows of {component} are not the {layers} x {width} of a whole mask,"
+                " each once."
+            )
+        kept = of_kind["kept"].to_numpy(bool).reshape(layers, width)
+        score = of_kind["importance"].to_numpy(np.float32).reshape(layers, width)
+        scored = not np.isnan(score).any()
+        parts += [
+            Part(component, layer, component, (width,), kept[layer], score[layer] if scored else None)
+            for layer in range(layers)
+        ]
+    return tuple(parts)
+
+
+def _write_mask(store: Store, node: Published, mask: Mask) -> None:
+    attempt = store.begin(node)
+    identity = {name: labels(node)[name] for name in masks.IDENTITY}
+    masks.write(masks.to_table(mask, key(node), identity), attempt.folder / "mask.arrow")
+    sizes = masks.sizes(mask)
+    result = {"sizes": sizes, "weights": _weights(mask), "architecture": BERT_BASE, "dev_tokens": TOKENS}
+    attempt.publish(result, {}, {})
+
+
+def _weights(mask: Mask) -> dict[str, int]:
+    """{"kept": k, "of": n}: prunable encoder weights. The released code removes the output bias of a layer
+    that has no heads left, too."""
+    removed = 0
+    for part in mask:
+        each = BERT_BASE["head_weights" if part.component == "heads" else "mlp_weights"]
+        removed += each * int((~part.kept).sum())
+        if part.component == "heads" and not part.kept.any():
+            removed += BERT_BASE["heads"] * BERT_BASE["head_size"]
+    return {"kept": BERT_BASE["encoder_weights"] - removed, "of": BERT_BASE["encoder_weights"]}
+
+
+def _scores(path: Path) -> tuple[list[tuple[Published, dict[str, Any]]], list[str]]:
+    """The reported score of every setting and task, and the settings that are passed over."""
+    frame = _read(path, SCORE_COLUMNS, pd.read_csv)
+    digest = sha256(path)
+    found, skipped = [], []
+    for setting, rows in frame[frame["main_metric"] == 1].groupby("setting", sort=False):
+        name = str(setting).removesuffix("_retrained")
+        if name not in SETTINGS:
+            skipped.append(str(setting))
+            continue
+        method, network = SETTINGS[name]
+        for row in _rows(rows):
+            node = Published(digest, str(setting), _task(row["task"]), None, method, network)
+            measure = "retrained" if setting != name else "pruned" if method else "fine-tuned"
+            seeds = 1 if network == "majority" else len(PAPER_SEEDS)
+            result = {"measure": measure, "mean": row["mean"], "sd": row["std_sample"], "n": seeds}
+            found.append((node, result))
+    return found, skipped
+
+
+def _rows(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    yield from ({str(name): value for name, value in row.items()} for row in frame.to_dict("records"))
