@@ -5,7 +5,8 @@ from typing import Any
 import pandas as pd
 
 from analysis import networks, variants
-from analysis.records import NOUNS, Root
+from analysis.one_study import NOUNS
+from analysis.records import Root
 from lottery_ray.nodes import Kind
 from lottery_ray.store import Record
 

@@ -1,21 +1,15 @@
 """The records of a root, each under the name of its method and network; a mixture is refused."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis import networks, variants
+from analysis import networks, one_study, variants
 from lottery_ray.errors import InputError
 from lottery_ray.store import Record, Store
 from lottery_ray.tasks import order as task_order
-from lottery_ray.tasks import title
-
-PER_RECORD = ("seed", "start", "kind", "draw", "draws", "size", "rule", "finetune", "source", "sources")
-"""Fields in which the records of one study and task differ as they should, beside the choices of
-`variants`; tickets may also be retrained for other epochs."""
-
-NOUNS = {"finetune": "fine-tuned models", "search": "searches", "ticket": "tickets", "nulls": "null draws"}
 
 
 @dataclass(frozen=True)
@@ -82,20 +76,22 @@ class Root:
         return found | ({"size": networks.size(record)} if sized else {})
 
 
-def read(store: Store, copies: Path) -> Root:
+def read(store: Store, copies: Path, only: Sequence[str] = ()) -> Root:
     """All records of a root, in the order of tasks, methods, sizes, networks, seeds and draws.
 
-    Raises InputError if there are no scores yet, if a record is corrupt, or if records of one task
-    come from several studies.
+    only: FIELD=VALUE of the fine-tuned models of one of several studies, see `one_study.chosen`. Raises
+    InputError if there are no scores yet, if a record is corrupt, or if records of one task come from
+    several studies.
     """
-    records = tuple(store.records())
-    if not any(record.labels["stage"] in ("finetune", "published") for record in records):
+    every = tuple(store.records())
+    if not any(record.labels["stage"] in ("finetune", "published") for record in every):
         raise InputError(
             f"{store.uri} holds no fine-tuned model yet, so there is nothing to report. Run a study into it"
             " first: python jobs/sweep.py --help says how."
         )
+    records = one_study.chosen(every, only)
     _check_parents(records)
-    _check_one_study(store.uri, records)
+    one_study.check(store.uri, records)
     methods = _methods(records)
     names = _networks(records, methods)
 
@@ -175,48 +171,3 @@ def _check_parents(records: tuple[Record, ...]) -> None:
                     f"The record nodes/{record.key}/node.json was made from another run of {parent} than the"
                     " one now in the root. Delete it, and its node runs again."
                 )
-
-
-def _check_one_study(uri: str, records: tuple[Record, ...]) -> None:
-    """Scores are averaged over seeds, so the records of one task must agree in all else."""
-    made = {record.key: record.identity for record in records if record.labels["stage"] == "pretrain"}
-    groups: dict[tuple[str, str, str | None], list[dict[str, Any]]] = defaultdict(list)
-    for record in records:
-        labels = record.labels
-        if labels["stage"] in NOUNS:
-            identity = {
-                name: made.get(value, value) if isinstance(value, str) else value
-                for name, value in record.identity.items()
-                if name not in PER_RECORD
-            }
-            flat = {name: value for name, value in _flat(identity).items() if not _may_differ(labels, name)}
-            groups[labels["stage"], labels["task"], labels["method"]].append(flat)
-    for (stage, task, _), identities in groups.items():
-        if different := _differences(identities):
-            raise InputError(
-                f"{uri} holds records of several studies: the {NOUNS[stage]} of {title(task)} differ"
-                f" in {', '.join(different)}. A report is about one study: run each into a root of its own."
-            )
-
-
-def _may_differ(labels: dict[str, Any], field: str) -> bool:
-    epochs = labels["stage"] == "ticket" and field == "recipe.epochs"
-    return epochs or (labels["stage"] != "finetune" and variants.is_choice(field))
-
-
-def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"recipe": {"epochs": 3}} as {"recipe.epochs": 3}."""
-    flat: dict[str, Any] = {}
-    for name, item in value.items():
-        flat |= _flat(item, f"{prefix}{name}.") if isinstance(item, dict) else {prefix + name: item}
-    return flat
-
-
-def _differences(identities: list[dict[str, Any]]) -> list[str]:
-    """The fields that differ, with their values, such as "recipe.epochs (3, 5)"."""
-    found = []
-    for name in sorted(set().union(*identities)):
-        values = sorted({str(identity.get(name, "absent")) for identity in identities})
-        if len(values) > 1:
-            found.append(f"{name} ({', '.join(values)})")
-    return found

@@ -1,6 +1,7 @@
 """The analysis of a root: every table of the report, as data frames."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,14 +65,15 @@ class Analysis:
     size_meanings: pd.DataFrame
 
 
-def analyse(root: str) -> Analysis:
+def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
     """Read a finished or half-finished root, a folder or a URI.
 
-    Raises InputError if it is no root, holds no scores, mixes studies, or has a corrupt file.
+    only: of a root with several studies, FIELD=VALUE of the fine-tuned models of one. Raises InputError if
+    it is no root, holds no scores, mixes studies, or has a corrupt file.
     """
     store = Store.open(root)
     with tempfile.TemporaryDirectory(prefix="lottery_ray_") as copies:
-        found = records.read(store, Path(copies))
+        found = records.read(store, Path(copies), only)
         table = scores(found)
         summary = pd.concat([statistics.summary(table), published.summary(found)], ignore_index=True)
         gaps = statistics.gaps(table)

@@ -1,0 +1,120 @@
+"""A report is about one study: records of several are refused, or one of them is chosen."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from analysis import variants
+from lottery_ray.errors import InputError
+from lottery_ray.store import Record
+from lottery_ray.tasks import title
+
+PER_RECORD = ("seed", "start", "kind", "draw", "draws", "size", "rule", "finetune", "source", "sources")
+"""Fields in which the records of one study and task differ as they should, beside the choices of
+`variants`; tickets may also be retrained for other epochs."""
+
+NOUNS = {"finetune": "fine-tuned models", "search": "searches", "ticket": "tickets", "nulls": "null draws"}
+
+ABSENT = "absent"
+
+
+def chosen(records: tuple[Record, ...], only: Sequence[str]) -> tuple[Record, ...]:
+    """The records of those fine-tuned models whose identity has each FIELD=VALUE (a field that no model has
+    is one of searches and tickets), and of what is made from them.
+
+    Raises InputError if a choice has no = or leaves nothing.
+    """
+    models = _models(records)
+    for choice in only:
+        field, sign, value = choice.partition("=")
+        if not sign:
+            raise InputError(f"--only {choice}: give it as FIELD=VALUE, such as recipe.epochs=3.")
+        flat = {record.key: _flat(_identity(record, models)) for record in records}
+        stage = {r.labels["stage"] for r in records if field in flat[r.key]}
+        asked = {"finetune"} if "finetune" in stage else stage
+        left = {r.key for r in records if r.labels["stage"] in asked and flat[r.key].get(field) == value}
+        if not left:
+            known = sorted({flat[key][field] for key in flat if field in flat[key]})
+            values = f"its values are {', '.join(known)}" if known else "no record has such a field"
+            raise InputError(f"--only {choice}: nothing in this root; {values}.")
+        records = _with_what_they_need(records, asked, left)
+    return records
+
+
+def _with_what_they_need(records: tuple[Record, ...], asked: set[str], left: set[str]) -> tuple[Record, ...]:
+    """The records but those asked about that are not left, and those made from one that is gone."""
+    gone = {record.key for record in records if record.labels["stage"] in asked and record.key not in left}
+    while True:
+        more = {r.key for r in records if r.key not in gone and gone & set(_made_from(r))}
+        if not more:
+            return tuple(record for record in records if record.key not in gone)
+        gone |= more
+
+
+def _made_from(record: Record) -> list[str]:
+    identity = record.identity
+    single = [identity.get(name) for name in ("finetune", "source")]
+    return [key for key in (*single, *identity.get("sources", [])) if key]
+
+
+def check(uri: str, records: Iterable[Record]) -> None:
+    """Scores are averaged over seeds, so the records of one task must agree in all else. Raises InputError
+    if they do not, saying in what, and how to choose."""
+    every = tuple(records)
+    models = _models(every)
+    groups: dict[tuple[str, str, str | None], list[dict[str, str]]] = defaultdict(list)
+    for record in every:
+        labels = record.labels
+        if labels["stage"] in NOUNS:
+            flat = _flat({n: v for n, v in _identity(record, models).items() if n not in PER_RECORD})
+            own = {name: value for name, value in flat.items() if not _may_differ(labels, name)}
+            groups[labels["stage"], labels["task"], labels["method"]].append(own)
+    for (stage, task, _), identities in groups.items():
+        if different := _differences(identities):
+            field, values = next(iter(different.items()))
+            words = [f"{name} ({', '.join(found)})" for name, found in different.items()]
+            ways = [f"--only {_quoted(f'{field}={value}')}" for value in values if value != ABSENT]
+            raise InputError(
+                f"{uri} holds records of several studies: the {NOUNS[stage]} of {title(task)} differ in"
+                f" {', '.join(words)}. A report is about one study: choose it with {' or '.join(ways)}."
+            )
+
+
+def _quoted(choice: str) -> str:
+    return f"'{choice}'" if " " in choice else choice
+
+
+def _models(records: Iterable[Record]) -> dict[str, dict[str, Any]]:
+    """{key: identity} of models that were pre-trained here."""
+    return {record.key: record.identity for record in records if record.labels["stage"] == "pretrain"}
+
+
+def _identity(record: Record, models: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """With the identity of a model made here in place of its key."""
+    return {
+        name: models.get(value, value) if isinstance(value, str) else value
+        for name, value in record.identity.items()
+    }
+
+
+def _may_differ(labels: dict[str, Any], field: str) -> bool:
+    epochs = labels["stage"] == "ticket" and field == "recipe.epochs"
+    return epochs or (labels["stage"] != "finetune" and variants.is_choice(field))
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """{"recipe": {"epochs": 3}} as {"recipe.epochs": "3"}."""
+    flat: dict[str, str] = {}
+    for name, item in value.items():
+        flat |= _flat(item, f"{prefix}{name}.") if isinstance(item, dict) else {prefix + name: str(item)}
+    return flat
+
+
+def _differences(identities: list[dict[str, str]]) -> dict[str, list[str]]:
+    """{field: its values} of the fields that differ."""
+    found = {}
+    for name in sorted(set().union(*identities)):
+        values = sorted({identity.get(name, ABSENT) for identity in identities})
+        if len(values) > 1:
+            found[name] = values
+    return found
