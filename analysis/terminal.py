@@ -9,7 +9,7 @@ from rich.table import Table
 from analysis import cautions, conclusions
 from analysis.cells import number, rows, signed, with_interval
 from analysis.tables import Analysis
-from lottery_ray.tasks import METRIC_NAMES, TASKS
+from lottery_ray.tasks import metric_name, title
 
 WIDEST = 26
 """Of the first column, in characters: longer names go on in the next line."""
@@ -59,7 +59,7 @@ def _says_seeds(found: Analysis) -> bool:
 def _add_task(table: Table, found: Analysis, task: str) -> None:
     """The baseline and the full model, then method by method the subnetworks."""
     judged = found.tasks.set_index("task")
-    table.add_row(f"[bold]{TASKS[task].title}[/]", METRIC_NAMES[TASKS[task].metric].removesuffix(" corr."))
+    table.add_row(f"[bold]{title(task)}[/]", metric_name(task).removesuffix(" corr."))
     if task in judged.index:
         table.add_row(" majority", number(float(judged["majority"][task])))
     gaps = {

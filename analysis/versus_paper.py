@@ -3,13 +3,11 @@
 from importlib import resources
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy import stats
 
 from analysis import networks, variants
 from analysis.cells import rows
-from analysis.statistics import CONFIDENCE
+from analysis.welch import welch
 from lottery_ray.tickets import PAPER_SEEDS
 
 NETWORK = ["task", "method", "network", "measure"]
@@ -53,23 +51,14 @@ def versus_paper(summary: pd.DataFrame) -> pd.DataFrame:
         labels = {column: row[column] for column in (*NETWORK, "n", "mean", "sd")}
         labels |= {"paper_network": name, "setting": published["setting"], "paper_n": len(PAPER_SEEDS)}
         labels |= {"paper_mean": published["mean"], "paper_sd": published["sd"]}
-        found.append(labels | _difference(row, published) | {"note": _note(row, name)})
+        own = row["n"], row["mean"], row["sd"]
+        gap = welch(own, (len(PAPER_SEEDS), published["mean"], published["sd"]))
+        found.append(labels | gap | {"note": _note(row, name)})
     return pd.DataFrame(found, columns=COLUMNS)
 
 
 def _plain(method: str) -> bool:
     return method in ("", variants.base(method))
-
-
-def _difference(own: dict[str, Any], published: dict[str, Any]) -> dict[str, float]:
-    n = len(PAPER_SEEDS)
-    difference = own["mean"] - published["mean"]
-    parts = own["sd"] ** 2 / own["n"], published["sd"] ** 2 / n
-    if not sum(parts) > 0:  # one seed, or no spread printed
-        return {"difference": difference, "low": np.nan, "high": np.nan}
-    df = sum(parts) ** 2 / (parts[0] ** 2 / (own["n"] - 1) + parts[1] ** 2 / (n - 1))
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, df)) * np.sqrt(sum(parts))
-    return {"difference": difference, "low": difference - half, "high": difference + half}
 
 
 def _note(row: dict[str, Any], published: str) -> str:

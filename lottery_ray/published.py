@@ -100,20 +100,20 @@ def import_published(parquet: Path, root: str, results: Path | None = None) -> I
     table = _masks(parquet)
     scores, skipped = _scores(results) if results else ([], [])
     digest = sha256(parquet)
+    names = _families(table)
+    found = []
+    for (family, task, seed), rows in table.groupby(["family", "task", "seed"], sort=False, observed=True):
+        node = Published(digest, str(family), _task(str(task)), int(str(seed)), *names[str(family)])
+        found.append((node, _mask(rows, f"{parquet}: {family}, {task}, seed {seed}")))
     store = Store.open(root, create=True)
     files = {digest, *(node.file for node, _ in scores)}
     if any(record.identity.get("file") not in files for record in store.records()):
         raise InputError(f"{root} holds other records. Import published ones into a root of their own.")
-    names = _families(table)
-    count = 0
-    for (family, task, seed), rows in table.groupby(["family", "task", "seed"], sort=False, observed=True):
-        method, network = names[str(family)]
-        node = Published(digest, str(family), _task(str(task)), int(str(seed)), method, network)
-        _write_mask(store, node, _mask(rows, f"{parquet}: {family}, {task}, seed {seed}"))
-        count += 1
+    for node, mask in found:
+        _write_mask(store, node, mask)
     for node, result in scores:
         store.begin(node).publish(result, {}, {})
-    return Imported(names, count, len(scores), skipped)
+    return Imported(names, len(found), len(scores), skipped)
 
 
 def _read(path: Path, columns: tuple[str, ...], read: Any) -> pd.DataFrame:
