@@ -19,7 +19,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def _compiled(function: Function) -> Function:
-    """Compiled at the first call, and kept beside the code or in the user's cache if either can be written."""
+    """Compiled at the first call; kept beside the code or in the user's cache, if either can be written."""
     try:
         found: Function = numba.njit(nogil=True, cache=True)(function)
     except RuntimeError:

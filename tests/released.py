@@ -1,0 +1,74 @@
+"""The masks that the paper's authors released, as mask files, and the statistics that protocol.md prints."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.records import MaskFile
+from lottery_ray import masks
+
+PAPER = Path(__file__).parents[2] / "shared" / "paper"
+NETWORKS = {
+    "heads_mlps": "good",
+    "heads_mlps_random": "random",
+    "heads_mlps_bad_1": "bad",
+    "heads_mlps_super": "super",
+}
+IDENTITY = dict.fromkeys(masks.IDENTITY)
+TASKS = ("CoLA", "SST-2", "MRPC", "STS-B", "QQP", "MNLI", "QNLI", "RTE", "WNLI")
+SEEDS = (1337, 42, 86, 71, 166)
+
+
+def frame() -> pd.DataFrame:
+    """One row per component of every mask. Skips the test where the paper's masks are not at hand."""
+    if not (PAPER / "masks.parquet").exists():
+        pytest.skip("the released masks are not at hand")
+    return pd.read_parquet(PAPER / "masks.parquet")
+
+
+def parts(mask: pd.DataFrame) -> Iterable[masks.Part]:
+    """The rows of one mask in a table like masks.parquet, whatever components it has."""
+    for (component, layer), group in mask.sort_values("index").groupby(
+        ["component", "layer"], observed=True, sort=True
+    ):
+        name = {"head": "heads", "mlp": "mlp"}[str(component)]
+        scores = group["importance"].to_numpy(np.float32)
+        yield masks.Part(
+            name,  # type: ignore[arg-type]
+            int(str(layer)),
+            name,
+            (len(group),),
+            group["kept"].to_numpy(bool),
+            None if np.isnan(scores).any() else scores,
+        )
+
+
+def files(table: pd.DataFrame, folder: Path, method: str = "structured") -> list[MaskFile]:
+    """Every mask of a table like masks.parquet as a file, by family, task and seed in the paper's order."""
+    by_mask: dict[Any, pd.DataFrame] = dict(iter(table.groupby(["family", "task", "seed"], observed=True)))
+    tasks = sorted({task for _, task, _ in by_mask}, key=lambda t: TASKS.index(t) if t in TASKS else 99)
+    found = []
+    for family in table["family"].unique():
+        for task in tasks:
+            for seed in SEEDS:
+                if (family, task, seed) in by_mask:
+                    path = folder / f"{family} {task} {seed}.arrow"
+                    mask = tuple(parts(by_mask[family, task, seed]))
+                    masks.write(masks.to_table(mask, "k", IDENTITY), path)
+                    network = NETWORKS.get(family, family)
+                    found.append(MaskFile(task, seed, method, "stopping", network, 0, path))
+    return found
+
+
+def printed(section: str, block: int = 0) -> pd.DataFrame:
+    """A table that protocol.md prints after a heading or phrase."""
+    if not (PAPER / "protocol.md").exists():
+        pytest.skip("the protocol is not at hand")
+    text = (PAPER / "protocol.md").read_text().split(section, 1)[1]
+    lines = text.split("```csv\n")[1 + block].split("```")[0].strip().split("\n")
+    cells = [line.split(",") for line in lines]
+    return pd.DataFrame(cells[1:], columns=cells[0]).set_index(cells[0][0])
