@@ -5,7 +5,7 @@ from analysis.nulls import SIGNIFICANT
 from analysis.statistics import CONFIDENCE
 from analysis.tables import Analysis
 from lottery_ray.study import FEW
-from lottery_ray.tasks import TASKS
+from lottery_ray.tasks import title
 
 SEARCHED_ON = {
     "held_out": "on held-out rows that no training saw",
@@ -43,14 +43,14 @@ def _extremes(found: Analysis) -> list[str]:
     sentences = []
     for (method, network, kept), group in found.extremes.groupby(["method", "network", "kept"], sort=False):
         for task, cells in group.groupby("task", sort=False):
-            title = TASKS[str(task)].title
+            name = title(str(task))
             if network:
                 which = "no component is" if kept == "nothing" else "every component is"
-                sentences.append(f"{title}, {method}: {which} kept by every seed.")
+                sentences.append(f"{name}, {method}: {which} kept by every seed.")
             else:
                 seeds = [str(seed) for seed in dict.fromkeys(cells["seed"])]
                 of = f"seed{'s' if len(seeds) > 1 else ''} {listed(seeds)}"
-                sentences.append(f"{title} {of}, {method}: the search kept {kept}.")
+                sentences.append(f"{name} {of}, {method}: the search kept {kept}.")
     return sentences
 
 
@@ -58,7 +58,7 @@ def _few_rows(found: Analysis) -> list[str]:
     table = found.searches[(found.searches["data"] == "held_out") & (found.searches["examples"] < FEW)]
     counts = table.groupby("task", sort=False)["examples"].min()
     return [
-        f"{TASKS[str(task)].title}: its searches were scored on {int(count)} held-out rows; with fewer than"
+        f"{title(str(task))}: its searches were scored on {int(count)} held-out rows; with fewer than"
         f" {FEW}, their scores and so their stopping points are imprecise."
         for task, count in counts.items()
     ]

@@ -28,6 +28,15 @@ def with_interval(value: str, half: float, between: str = "\N{NO-BREAK SPACE}±\
     return value if pd.isna(half) else f"{value}{between}{number(half)}"
 
 
+def percent(share: float, digits: int = 0) -> str:
+    return DASH if pd.isna(share) else f"{number(100 * share, digits)}%"
+
+
 def listed(items: list[str]) -> str:
     """ "A", "A and B", "A, B and C"."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def awaited(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """With columns that a table may still lack."""
+    return table.reindex(columns=list(dict.fromkeys([*table.columns, *columns])))

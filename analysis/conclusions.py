@@ -6,10 +6,10 @@ import pandas as pd
 
 from analysis import networks
 from analysis.baselines import BASELINES, CLEAR
-from analysis.cells import listed, number, rows, signed, with_interval
+from analysis.cells import listed, number, percent, rows, signed, with_interval
 from analysis.composition import SPLITS, TOTAL
 from analysis.tables import Analysis
-from lottery_ray.tasks import TASKS
+from lottery_ray.tasks import title
 
 HEADLINED = ("random", "layer-matched", "pretrained", "bad")
 
@@ -134,21 +134,21 @@ def _comparison(one: str, other: str, group: pd.DataFrame, values: bool) -> str:
 
 
 def _gap(row: dict[str, Any], values: bool) -> str:
-    title = TASKS[row["task"]].title
+    name = title(row["task"])
     if not values:
-        return title
+        return name
     one = " from one seed" if row["n"] == 1 else ""
-    return f"{title} ({with_interval(signed(row['mean']), row['half'])}{one})"
+    return f"{name} ({with_interval(signed(row['mean']), row['half'])}{one})"
 
 
 def left_out(found: Analysis) -> list[str]:
     """One sentence per task whose full model does not beat its majority baseline."""
     sentences = []
-    for row in rows(found.tasks[~found.tasks["conclusive"]]):
+    for row in rows(found.tasks[~found.tasks["conclusive"].astype(bool)]):
         interval = f"[{signed(row['low'])}, {signed(row['high'])}]"
         how = f"{CLEAR:.0f} dev-set standard errors; one seed" if row["n"] == 1 else f"{row['n']} seeds"
         sentences.append(
-            f"{TASKS[row['task']].title} is shown but left out of the conclusions: its full model does not"
+            f"{title(row['task'])} is shown but left out of the conclusions: its full model does not"
             f" beat the majority baseline of {number(row['majority'])} (difference {signed(row['mean'])}"
             f" {interval}, {how})."
         )
@@ -167,7 +167,7 @@ def controls(found: Analysis) -> list[str]:
             clear = int(group[f"beats_{name}"].sum())
             scores = words[name].format(number(group["full"].mean()), number(group[name].mean()))
             sentences.append(
-                f"{TASKS[str(task)].title}: {scores}; the difference exceeds {CLEAR:.0f} dev-set standard"
+                f"{title(str(task))}: {scores}; the difference exceeds {CLEAR:.0f} dev-set standard"
                 f" errors in {clear} of {len(group)} seeds."
             )
     return sentences
@@ -182,7 +182,7 @@ def composition(found: Analysis, *, stopping: bool = True) -> list[str]:
         split, whole = [], []
         for _, parts in group.groupby("task", sort=False):
             total = rows(parts)[0]
-            gap = f"{TASKS[total['task']].title} ({with_interval(signed(total['mean']), total['half'])})"
+            gap = f"{title(total['task'])} ({with_interval(signed(total['mean']), total['half'])})"
             if total["verdict"] == "undecided":
                 whole.append(gap)
             else:
@@ -209,10 +209,6 @@ def _parts(table: pd.DataFrame) -> str:
     return " or else ".join(ways)
 
 
-def percent(share: float) -> str:
-    return f"{number(100 * share, 0)}%"
-
-
 def null_draws(found: Analysis, *, stopping: bool = True) -> list[str]:
     """One sentence per method, size and kind: in how many seeds good stands out among random masks."""
     table = _conclusive(found, found.null_summary)
@@ -220,7 +216,7 @@ def null_draws(found: Analysis, *, stopping: bool = True) -> list[str]:
     sentences = []
     for (method, size, kind), group in table.groupby(["method", "size", "kind"], sort=False):
         counts = [
-            f"{row['significant']} of {row['possible']} seeds on {TASKS[row['task']].title}"
+            f"{row['significant']} of {row['possible']} seeds on {title(row['task'])}"
             for row in rows(group[group["possible"] > 0])
         ]
         if counts:
@@ -252,7 +248,7 @@ def choices(found: Analysis) -> list[str]:
             ]
             clauses.append(f"good's scores under it are {listed(counts)}, of {len(scores)}")
             changes = [
-                f"on {TASKS[row['task']].title}, {row['measure']} ({row['versus_gap_verdict']} under"
+                f"on {title(row['task'])}, {row['measure']} ({row['versus_gap_verdict']} under"
                 f" {versus}, {row['gap_verdict']} under it)"
                 for row in rows(scores[scores["changes"]])
             ]
@@ -277,6 +273,6 @@ PARTS = {"heads": "heads", "mlp": "MLPs", "weight": "weights"}
 def missing(found: Analysis) -> list[str]:
     """One sentence per task and seed with networks that have no record."""
     return [
-        f"{TASKS[str(task)].title}, seed {seed}: {listed(list(group['network']))}."
+        f"{title(str(task))}, seed {seed}: {listed(list(group['network']))}."
         for (task, seed), group in found.missing.groupby(["task", "seed"], sort=False)
     ]

@@ -1,46 +1,58 @@
 """The figures of the report, as SVG for the page and PNG for elsewhere."""
 
-import io
 import re
+from html import escape
 from pathlib import Path
 
 import matplotlib as mpl
 
-from analysis.figures import masks, scores
+from analysis.figures import (
+    gaps,
+    importance,
+    nulls,
+    overlap,
+    paper,
+    scores,
+    searches,
+    spread,
+    survival,
+    tasks,
+)
 from analysis.figures.drawing import COLOURS, FAINT, INK, STYLE, Drawing
 from analysis.tables import Analysis
 
 
 def draw(found: Analysis) -> list[Drawing]:
     """All figures that the tables have data for."""
+    subjects = (gaps, scores, spread, nulls, paper, overlap, tasks, survival, importance, searches)
     with mpl.rc_context(STYLE):
-        return [*scores.draw(found), *masks.draw(found)]
+        return [drawing for subject in subjects for drawing in subject.draw(found)]
 
 
 def save(drawn: list[Drawing], folder: Path) -> None:
-    """PNG files on white, 150 dots per inch, in place of those of an earlier report."""
+    """PNG files, 150 dots per inch, and SVG files with their fonts as text, both on white, in place of
+    those of an earlier report."""
     folder.mkdir(parents=True, exist_ok=True)
-    for earlier in folder.glob("*.png"):
+    for earlier in (*folder.glob("*.png"), *folder.glob("*.svg")):
         earlier.unlink()
-    for drawing in drawn:
-        drawing.figure.savefig(
-            folder / f"{drawing.name}.png", dpi=150, facecolor="white", bbox_inches="tight"
-        )
+    with mpl.rc_context(STYLE):
+        for drawing in drawn:
+            stem = folder / drawing.name
+            drawing.figure.savefig(f"{stem}.png", dpi=150, facecolor="white", bbox_inches="tight")
+            Path(f"{stem}.svg").write_text(_on_white(drawing.svg), encoding="utf-8")
+
+
+def _on_white(svg: str) -> str:
+    start = svg.index(">", svg.index("<svg")) + 1
+    return f'{svg[:start]}<rect width="100%" height="100%" fill="#ffffff"/>{svg[start:]}'
 
 
 def svg(drawing: Drawing) -> str:
     """An <svg> element to stand in a page: transparent, its ink and colours set by the page's style."""
-    buffer = io.StringIO()
-    with mpl.rc_context(STYLE):
-        drawing.figure.savefig(
-            buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
-        )
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = drawing.svg[drawing.svg.index("<svg") :]
     text = re.sub(r' xmlns(:xlink)?="[^"]*"', "", text)
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{drawing.name}-", text)
     text = text.replace(INK, "currentColor").replace(FAINT, "var(--faint)")
     for name, colour in COLOURS.items():
         text = text.replace(colour, f"var(--{name})")
-    return text.replace("<svg", f'<svg role="img" aria-label="{drawing.caption}"', 1)
+    return text.replace("<svg", f'<svg role="img" aria-label="{escape(drawing.caption)}"', 1)

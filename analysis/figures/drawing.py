@@ -4,12 +4,14 @@ Colours are those of Okabe and Ito (2008), which colour-blind readers tell apart
 comparison also differ in their markers.
 """
 
+import io
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import numpy as np
+import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -18,7 +20,7 @@ from matplotlib.lines import Line2D
 
 from analysis import networks, variants
 from analysis.tables import Analysis
-from lottery_ray.tasks import TASKS
+from lottery_ray.tasks import title
 
 INK = "#1a1b1e"
 FAINT = "#8a8d93"
@@ -67,6 +69,16 @@ class Drawing:
     caption: str
     figure: Figure
     folded: bool = False
+
+    @cached_property
+    def svg(self) -> str:
+        """An SVG file on no ground, with fonts as text; drawn once, as that takes long."""
+        buffer = io.StringIO()
+        with mpl.rc_context(STYLE):
+            self.figure.savefig(
+                buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
+            )
+        return re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
 
 
 def family(network: str) -> str:
@@ -141,10 +153,10 @@ def lines(axis: Axes, labels: Sequence[str], *, named: bool = True) -> None:
     axis.tick_params(axis="y", length=0)
 
 
-def title(found: Analysis, task: str) -> str:
+def task_title(found: Analysis, task: str) -> str:
     """A task, and whether conclusions leave it out."""
     conclusive = found.tasks.set_index("task")["conclusive"].get(task, True)
-    return TASKS[task].title + ("" if conclusive else " (left out)")
+    return title(task) + ("" if conclusive else " (left out)")
 
 
 def mark(label: str, style: str, paint: str, **more: Any) -> Line2D:
@@ -152,42 +164,6 @@ def mark(label: str, style: str, paint: str, **more: Any) -> Line2D:
     return Line2D([], [], ls="", marker=style, color=paint, label=label, **more)
 
 
-@dataclass(frozen=True)
-class Series:
-    """One comparison in a panel of gaps: which rows, and how they are drawn."""
-
-    label: str
-    rows: Callable[[pd.DataFrame], pd.DataFrame]
-    paint: str
-    style: str
-
-
-def gap_panels(found: Analysis, table: pd.DataFrame, series: Sequence[Series]) -> Figure:
-    """A panel per method and measure, a line per task: gaps with their intervals."""
-    panels = list(table.groupby(["method", "measure"], sort=False))
-    tasks = list(dict.fromkeys(table["task"]))
-    figure, axes = grid(len(panels), 1.0 + (0.14 + 0.14 * len(series)) * len(tasks), 2)
-    for number, (axis, (names, group)) in enumerate(zip(axes, panels, strict=True)):
-        for place, one in enumerate(series):
-            rows = one.rows(group)
-            shift = 0.16 * ((len(series) - 1) / 2 - place)
-            axis.errorbar(
-                rows["mean"],
-                [-tasks.index(task) + shift for task in rows["task"]],
-                xerr=rows["half"].fillna(0),
-                fmt=one.style,
-                color=one.paint,
-                ms=6,
-                capsize=3,
-                elinewidth=1.3,
-            )
-        axis.axvline(0, lw=1, color=FAINT, zorder=0)
-        low, high = np.nanmin([*group["mean"], 0.0]), np.nanmax([*group["mean"], 0.0])
-        shown = group[["low", "high"]].clip(low - 0.6, high + 0.6).to_numpy()
-        axis.set_xlim(np.nanmin([low, *shown[:, 0]]) - 0.04, np.nanmax([high, *shown[:, 1]]) + 0.04)
-        lines(axis, [title(found, str(task)) for task in tasks], named=number % 2 == 0)
-        axis.set_title(", ".join(map(str, names)))
-        axis.set_xlabel("gap in dev score")
-    handles = [mark(one.label, one.style, one.paint) for one in series]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4 if len(series) <= 4 else 2)
-    return figure
+def bar(label: str, paint: str, width: float) -> Line2D:
+    """An entry of a legend: a band."""
+    return Line2D([], [], lw=width, color=paint, label=label, alpha=0.55)

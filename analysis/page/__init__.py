@@ -2,17 +2,20 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from analysis import cautions, conclusions, figures
-from analysis.cells import MINUS
+from analysis.cells import MINUS, rows
 from analysis.figures.drawing import Drawing
 from analysis.page import tables
+from analysis.page.sections import sections
 from analysis.tables import Analysis
-from lottery_ray.tasks import TASKS
+from lottery_ray.tasks import title
+
+HEADLINE = ("across", "gaps")
+"""Groups of figures: the first that is drawn stands below the summary."""
 
 
 @dataclass(frozen=True)
@@ -33,29 +36,40 @@ def render(found: Analysis, drawn: list[Drawing]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    drawings: dict[str, list[dict[str, Any]]] = {}
-    for drawing in drawn:
-        svg = Markup(figures.svg(drawing))  # made here, from escaped text only
-        shown = {"svg": svg, "caption": drawing.caption, "folded": drawing.folded}
-        drawings.setdefault(drawing.group, []).append(shown)
+    made = tables.every(found)
+    headline = next((drawing for drawing in drawn if drawing.group in HEADLINE and not drawing.folded), None)
     return environment.get_template("report.html.j2").render(
         uri=found.uri,
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        tasks=[TASKS[task].title for task in found.tasks["task"]],
-        seeds=sorted({int(seed) for seed in found.scores["seed"]}),
+        tasks=[title(task) for task in dict.fromkeys(found.scores["task"])],
+        seeds=sorted({int(seed) for seed in found.scores["seed"].dropna()}),
         headlines=conclusions.headlines(found),
-        findings=[finding for finding in _findings(found) if finding.sentences or finding.folded],
-        others=_others(found),
-        controls=conclusions.controls(found),
+        headline_figure=headline,
+        caution=cautions.caution(found),
         left_out=conclusions.left_out(found),
         flags=cautions.flags(found),
-        choices=conclusions.choices(found),
         missing=conclusions.missing(found),
         missing_count=len(found.missing),
-        caution=cautions.caution(found),
-        drawings=drawings,
-        tables=tables.every(found),
+        claims=next(table for table in made if table.name == "claims"),
+        rules=_rules(found),
+        findings=[finding for finding in _findings(found) if finding.sentences or finding.folded],
+        controls=conclusions.controls(found),
+        others=_others(found),
+        sections=sections(
+            made,
+            [drawing for drawing in drawn if drawing is not headline],
+            {"choices": conclusions.choices(found)},
+        ),
+        svg=lambda drawing: Markup(figures.svg(drawing)),  # made here, from escaped text only
     )
+
+
+def _rules(found: Analysis) -> list[tuple[str, str, str]]:
+    """Each claim, in the paper's words, and the rule that judges it."""
+    return [
+        (row["claim"], row["quote"], row["rule"])
+        for row in rows(found.claims.drop_duplicates("claim") if len(found.claims) else found.claims)
+    ]
 
 
 def _findings(found: Analysis) -> list[Finding]:

@@ -1,0 +1,191 @@
+"""Figures of gaps: task by task, across tasks, and what they are made of."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from analysis import networks
+from analysis.cells import MINUS, rows
+from analysis.composition import SPLITS, TOTAL
+from analysis.figures.drawing import (
+    COLOURS,
+    FAINT,
+    INK,
+    MARKERS,
+    Drawing,
+    Slice,
+    grid,
+    lines,
+    mark,
+    slices,
+    task_title,
+)
+from analysis.tables import Analysis
+
+VERSUS = ("random", "layer-matched", "pretrained", "bad")
+"""The networks that good is drawn against; the table has all of them."""
+
+
+def draw(found: Analysis) -> Iterator[Drawing]:
+    """Those that there are data for."""
+    if len(found.across_tasks):
+        for part in slices(_drawn(found.across_tasks)):
+            yield _across(part)
+    for part in slices(_drawn(found.gaps)):
+        yield _gaps(found, part)
+    for part in slices(found.composition):
+        yield _composition(found, part)
+
+
+def _drawn(gaps: pd.DataFrame) -> pd.DataFrame:
+    return gaps[(gaps["network"] == "good") & gaps["versus"].map(networks.drawn_as).isin(VERSUS)]
+
+
+def _at(size: str) -> str:
+    return networks.at(size).removeprefix(",")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One comparison in a panel of gaps: which rows, and how they are drawn."""
+
+    label: str
+    rows: Callable[[pd.DataFrame], pd.DataFrame]
+    paint: str
+    style: str
+
+
+def _series(table: pd.DataFrame) -> list[Series]:
+    """Good minus each of VERSUS that is there."""
+
+    def one(name: str) -> Series:
+        def chosen(group: pd.DataFrame) -> pd.DataFrame:
+            return group[group["versus"].map(networks.drawn_as) == name].drop_duplicates(
+                [column for column in ("task", "method", "size", "measure") if column in group]
+            )
+
+        return Series(f"good {MINUS} {name}", chosen, COLOURS[name], MARKERS[name])
+
+    drawn = set(table["versus"].map(networks.drawn_as))
+    return [one(name) for name in VERSUS if name in drawn]
+
+
+def _across(part: Slice) -> Drawing:
+    """A line per method and measure: means over tasks with both intervals."""
+    series = _series(part.rows)
+    places = list(dict.fromkeys(zip(part.rows["method"], part.rows["measure"], strict=True)))
+    figure, (axis,) = grid(1, 1.3 + 0.26 * len(places) * max(len(series), 2), 1)
+    for number, one in enumerate(series):
+        shift = 0.8 * (number + 0.5) / len(series) - 0.4
+        for row in rows(one.rows(part.rows)):
+            _diamond(axis, row, -places.index((row["method"], row["measure"])) - shift, one.paint)
+    lines(axis, [", ".join(map(str, names)) for names in places])
+    axis.axvline(0, lw=1, color=FAINT, zorder=0)
+    axis.set_xlabel("gap in dev score, mean over tasks")
+    handles = [mark(one.label, "D", one.paint) for one in series]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+    tasks = part.rows["tasks"].max()
+    caption = (
+        f"Good against the others{_at(part.size)}, over {tasks} tasks: diamonds are means, thick bars 95%"
+        " intervals for these tasks, thin bars 95% intervals for tasks like them. To the right of zero good"
+        " scores higher."
+    )
+    return Drawing("across", part.name("across_tasks"), caption, figure, part.folded)
+
+
+def _diamond(axis: Axes, row: dict[str, float], line: float, paint: str) -> None:
+    """A mean over tasks with both of its intervals."""
+    axis.plot([row["wide_low"], row["wide_high"]], [line] * 2, lw=1, color=paint, solid_capstyle="butt")
+    axis.plot([row["low"], row["high"]], [line] * 2, lw=3.5, color=paint, solid_capstyle="butt")
+    axis.plot(row["mean"], line, "D", ms=7, color=paint, mec="white", mew=0.8)
+
+
+def _gaps(found: Analysis, part: Slice) -> Drawing:
+    """Good against random, layer-matched, pretrained and bad: a forest plot."""
+    across = found.across_tasks
+    if len(across):
+        across = _drawn(across[across["size"] == part.size])
+    figure = _panels(found, part.rows, _series(part.rows), across)
+    unpaired = "paired" in part.rows and not part.rows["paired"].astype(bool).all()
+    pairing = "with unknown pairing" if unpaired else "paired by seed"
+    means = " Diamonds: means over tasks; thick bars are for these tasks, thin ones for tasks like them."
+    caption = (
+        f"Gaps in dev score{_at(part.size)}, {pairing}, with 95% t intervals. An interval on zero is"
+        f" undecided.{means if len(across) else ''}"
+    )
+    return Drawing("gaps", part.name("gaps"), caption, figure, part.folded)
+
+
+def _composition(found: Analysis, part: Slice) -> Drawing:
+    """The whole gap to random, and its parts."""
+    table = part.rows
+    paints = {"layer-matched": (COLOURS["layer-matched"], "D"), "pretrained": (COLOURS["pretrained"], "^")}
+    through = list(dict.fromkeys(table["through"].map(networks.drawn_as)))
+
+    def series(label: str, kind: str, name: str, paint: str, style: str) -> Series:
+        def chosen(group: pd.DataFrame) -> pd.DataFrame:
+            return group[(group["through"].map(networks.drawn_as) == kind) & (group["part"] == name)]
+
+        return Series(label, chosen, paint, style)
+
+    drawn = [series("good minus random", through[0], TOTAL, INK, "o")]
+    for kind in through:
+        paint, style = paints[kind]
+        profile, rest = SPLITS[kind]
+        drawn.append(series(f"{profile} ({kind} {MINUS} random)", kind, profile, paint, style))
+        drawn.append(series(f"{rest} (good {MINUS} {kind})", kind, rest, COLOURS["good"], style))
+    figure = _panels(found, table, drawn, pd.DataFrame())
+    caption = (
+        f"What good is made of{_at(part.size)}: its gap to random and the parts that add up to it, paired by"
+        " seed, with 95% t intervals."
+    )
+    return Drawing("composition", part.name("composition"), caption, figure, part.folded)
+
+
+def _panels(found: Analysis, table: pd.DataFrame, series: Sequence[Series], across: pd.DataFrame) -> Figure:
+    """A panel per method and measure, a line per task: gaps with their intervals; then, where there are
+    any, their means across tasks."""
+    panels = list(table.groupby(["method", "measure"], sort=False))
+    tasks = list(dict.fromkeys(table["task"]))
+    names = [task_title(found, str(task)) for task in tasks] + ["all tasks"] * (len(across) > 0)
+    figure, axes = grid(len(panels), 1.0 + (0.14 + 0.14 * len(series)) * len(names), 2)
+    for number, (axis, (place, group)) in enumerate(zip(axes, panels, strict=True)):
+        shifts = 0.16 * ((len(series) - 1) / 2 - np.arange(len(series)))
+        for one, shift in zip(series, shifts, strict=True):
+            _intervals(axis, one, one.rows(group), tasks, shift)
+            if len(across):
+                means = across[(across["method"] == place[0]) & (across["measure"] == place[1])]
+                for row in rows(one.rows(means)):
+                    _diamond(axis, row, shift - len(tasks), one.paint)
+        axis.axvline(0, lw=1, color=FAINT, zorder=0)
+        _limit(axis, group)
+        lines(axis, names, named=number % 2 == 0)
+        axis.set_title(", ".join(map(str, place)))
+        axis.set_xlabel("gap in dev score")
+    handles = [mark(one.label, one.style, one.paint) for one in series]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4 if len(series) <= 4 else 2)
+    return figure
+
+
+def _intervals(axis: Axes, one: Series, table: pd.DataFrame, tasks: list[str], shift: float) -> None:
+    axis.errorbar(
+        table["mean"],
+        [-tasks.index(task) + shift for task in table["task"]],
+        xerr=table["half"].fillna(0),
+        fmt=one.style,
+        color=one.paint,
+        ms=6,
+        capsize=3,
+        elinewidth=1.3,
+    )
+
+
+def _limit(axis: Axes, group: pd.DataFrame) -> None:
+    """Intervals of few seeds may go far beyond; they are cut."""
+    low, high = np.nanmin([*group["mean"], 0.0]), np.nanmax([*group["mean"], 0.0])
+    shown = group[["low", "high"]].clip(low - 0.6, high + 0.6).to_numpy()
+    axis.set_xlim(np.nanmin([low, *shown[:, 0]]) - 0.04, np.nanmax([high, *shown[:, 1]]) + 0.04)

@@ -1,0 +1,47 @@
+"""Figures of importance: how the scores of components are distributed, kept and pruned ones (Figure 3)."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from analysis.conclusions import opening
+from analysis.figures.drawing import COLOURS, COMPONENTS, Drawing, file_name, grid
+from analysis.tables import Analysis
+from lottery_ray.tasks import title
+
+BINS = 24
+
+
+def draw(found: Analysis) -> Iterator[Drawing]:
+    """One per method and kind of component."""
+    if len(found.importance):
+        for (method, component), table in found.importance.groupby(["method", "component"], sort=False):
+            yield _histograms(table, str(method), str(component))
+
+
+def _histograms(table: pd.DataFrame, method: str, component: str) -> Drawing:
+    """A panel per task, over all seeds."""
+    tasks = list(dict.fromkeys(table["task"]))
+    figure, axes = grid(len(tasks), 2.1, 3)
+    for axis, task in zip(axes, tasks, strict=True):
+        cells = table[table["task"] == task]
+        kept = cells["kept"].astype(bool)
+        axis.hist(
+            [cells.loc[kept, "score"], cells.loc[~kept, "score"]],
+            bins=np.linspace(0, max(cells["score"].max(), 1e-9), BINS + 1).tolist(),
+            stacked=True,
+            color=[COLOURS["good"], COLOURS["random"]],
+            label=["kept", "pruned"],
+        )
+        axis.set_title(title(str(task)))
+        axis.set_xlabel("importance")
+        axis.set_ylabel(COMPONENTS[component])
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=2)
+    caption = (
+        f"{opening(method)}: importance of {COMPONENTS[component]}, over all seeds, of those that good keeps"
+        " and those that it does not. Where one colour gives way to the other, importance decides."
+    )
+    folded = method != "structured" or component != "heads"
+    return Drawing("importance", file_name("importance", method, component), caption, figure, folded)

@@ -1,0 +1,111 @@
+"""Figures of how alike the masks of two seeds are, beside what chance would give."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis import networks
+from analysis.cells import awaited, rows
+from analysis.figures.drawing import (
+    COLOURS,
+    COMPONENTS,
+    FAINT,
+    INK,
+    Drawing,
+    Slice,
+    bar,
+    grid,
+    lines,
+    mark,
+    slices,
+)
+from analysis.tables import Analysis
+from lottery_ray.tasks import title
+
+NULLS = {
+    "same size": ("chance", "chance_low", "chance_high", FAINT, 0.16),
+    "same size in every layer": ("layer_chance", "layer_low", "layer_high", COLOURS["layer-matched"], -0.16),
+}
+"""{null: its columns, and how it is drawn}"""
+
+
+def draw(found: Analysis) -> Iterator[Drawing]:
+    """Those that there are data for."""
+    table = awaited(found.overlap, "network", *(name for null in NULLS.values() for name in null[:3]))
+    for part in slices(table[table["jaccard"].notna() & _is_good(table)]):
+        yield _overlap(found, part)
+    if len(found.overlap_layers):
+        layers = found.overlap_layers[found.overlap_layers["jaccard"].notna()]
+        for part in slices(layers[_is_good(layers)], by_method=True):
+            for component in dict.fromkeys(part.rows["component"]):
+                yield _layers(part, str(component))
+
+
+def _is_good(table: pd.DataFrame) -> pd.Series:
+    return table["network"].fillna("good") == "good"
+
+
+def _overlap(found: Analysis, part: Slice) -> Drawing:
+    """Observed Jaccard beside the bands of both nulls: a panel per method and component."""
+    panels = list(part.rows.groupby(["method", "component"], sort=False))
+    tasks = list(dict.fromkeys(part.rows["task"]))
+    figure, axes = grid(len(panels), 1.6 + 0.36 * len(tasks), 3)
+    pairs = awaited(found.overlap_pairs, "network")
+    pairs = pairs[(pairs["size"] == part.size) & _is_good(pairs)].set_index(["method", "component"])
+    for number, (axis, (names, means)) in enumerate(zip(axes, panels, strict=True)):
+        _panel(axis, means, pairs[pairs.index == names], tasks)
+        lines(axis, [title(str(task)) for task in tasks], named=number % 3 == 0)
+        axis.set_title(f"{names[0]}: {COMPONENTS[str(names[1])]}")
+        axis.set_xlabel("Jaccard")
+    handles = [mark("mean over pairs of seeds", "o", COLOURS["good"], ms=8)]
+    handles.append(mark("one pair", ".", COLOURS["good"], ms=5, alpha=0.4))
+    handles += [bar(f"by chance, {name}: 95% of means", null[3], 5) for name, null in NULLS.items()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    caption = (
+        f"Overlap of the good masks of two seeds{networks.at(part.size)}. A mean to the right of a band says"
+        " that seeds agree on more than that null explains: how many components to keep, or how many in"
+        " every layer."
+    )
+    return Drawing("overlap", part.name("overlap"), caption, figure, part.folded)
+
+
+def _panel(axis: Axes, means: pd.DataFrame, pairs: pd.DataFrame, tasks: list[str]) -> None:
+    for row in rows(means):
+        line = -tasks.index(row["task"])
+        for expected, low, high, paint, shift in NULLS.values():
+            axis.plot([row[low], row[high]], [line + shift] * 2, lw=5, color=paint, alpha=0.55)
+            axis.plot(row[expected], line + shift, "|", ms=9, mew=2, color=INK)
+    shown = pairs[pairs["task"].isin(tasks)]
+    places = [-tasks.index(task) for task in shown["task"]]
+    axis.plot(shown["jaccard"], places, ".", ms=4, color=COLOURS["good"], alpha=0.4)
+    axis.plot(means["jaccard"], [-tasks.index(t) for t in means["task"]], "o", ms=8, color=COLOURS["good"])
+    axis.set_xlim(0, 1.02)
+
+
+def _layers(part: Slice, component: str) -> Drawing:
+    """A panel per task: Jaccard by layer, beside 95% of its null."""
+    table = part.rows[part.rows["component"] == component]
+    tasks = list(dict.fromkeys(table["task"]))
+    figure, axes = grid(len(tasks), 2.2, 3)
+    for axis, task in zip(axes, tasks, strict=True):
+        cells = table[table["task"] == task].sort_values("layer")
+        layers = cells["layer"] + 1
+        axis.fill_between(layers, cells["chance_low"], cells["chance_high"], color=FAINT, alpha=0.35, lw=0)
+        axis.plot(layers, cells["chance"], color=FAINT, lw=1)
+        axis.plot(layers, cells["jaccard"], "o-", ms=5, lw=1, color=COLOURS["good"])
+        axis.set_xticks(np.unique(layers))
+        axis.set_ylim(-0.02, 1.02)
+        axis.set_title(title(str(task)))
+        axis.set_xlabel("layer")
+        axis.set_ylabel("Jaccard")
+    handles = [mark("mean over pairs of seeds", "o", COLOURS["good"]), bar("by chance: 95%", FAINT, 6)]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    words = f"{part.method}{networks.at(part.size)}: {COMPONENTS[component]}"
+    caption = (
+        f"Overlap of seeds layer by layer, {words}, beside random masks that keep as many in that layer."
+        " Layer 1 is next to the embeddings."
+    )
+    folded = part.folded or part.method != "structured"
+    return Drawing("overlap", part.name("overlap_layers", component), caption, figure, folded)

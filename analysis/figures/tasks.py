@@ -1,0 +1,97 @@
+"""Figures of pairs of tasks: what their masks share (Figure 5), and how tickets of one do on another."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis import networks
+from analysis.conclusions import opening, place
+from analysis.figures.drawing import COMPONENTS, Drawing, Slice, grid, slices
+from analysis.figures.heatmap import heatmap
+from analysis.tables import Analysis
+from lottery_ray.tasks import TASKS, order, title
+
+FROM = "transfer from "
+
+
+def draw(found: Analysis) -> Iterator[Drawing]:
+    """Those that there are data for."""
+    if len(found.task_overlap):
+        table = found.task_overlap[found.task_overlap["network"] == "good"]
+        for part in slices(table, by_method=True):
+            for component, cells in part.rows.groupby("component", sort=False):
+                if cells["task"].nunique() > 1:
+                    yield _overlap(part, str(component), cells)
+    yield from _transfers(found)
+
+
+def _overlap(part: Slice, component: str, cells: pd.DataFrame) -> Drawing:
+    """What each two tasks share, and beside it over what chance would have them share."""
+    tasks = sorted({*cells["task"], *cells["other_task"]}, key=order)
+    figure, (left, right) = grid(2, 1.6 + 0.42 * len(tasks), 2)
+    both, sd, ratio = (_matrix(cells, tasks, name) for name in ("both", "both_sd", "ratio"))
+    np.fill_diagonal(ratio, np.nan)
+    _cells(left, both, tasks, "{:.1f}" if both[0, 0] < 1000 else "{:,.0f}", sd)
+    _cells(right, ratio, tasks, "{:.2f}")
+    left.set_title(f"{COMPONENTS[component]} that both keep")
+    right.set_title("over what chance gives")
+    words = place(part.method, part.size)
+    caption = (
+        f"{opening(words)}: {COMPONENTS[component]} that the good masks of two tasks share in the same seed,"
+        " mean over seeds, with the standard deviation in small print; the diagonal is how many each keeps."
+        " Right: over the expectation for independent masks of the same sizes; 1.00 is chance."
+    )
+    return Drawing("tasks", part.name("task_overlap", component), caption, figure, part.folded)
+
+
+def _matrix(cells: pd.DataFrame, tasks: list[str], name: str) -> np.ndarray:
+    """Lower triangle, whichever of a pair comes first."""
+    matrix = np.full((len(tasks), len(tasks)), np.nan)
+    for one, other, value in zip(cells["task"], cells["other_task"], cells[name], strict=True):
+        places = sorted((tasks.index(one), tasks.index(other)), reverse=True)
+        matrix[places[0], places[1]] = value
+    return matrix
+
+
+def _cells(
+    axis: Axes, means: np.ndarray, names: list[str], shape: str, sds: np.ndarray | None = None
+) -> None:
+    """A matrix between tasks."""
+    ends = (float(np.nanmin(means)), float(np.nanmax(means)))
+    heatmap(axis, means, shape.format, ends, sds)
+    titles = [title(name) for name in names]
+    axis.set_xticks(np.arange(len(names)) + 0.5, titles, rotation=45, ha="right")
+    axis.set_yticks(np.arange(len(names)) + 0.5, titles)
+
+
+def _transfers(found: Analysis) -> Iterator[Drawing]:
+    """Scores of transferred tickets; on the diagonal a task's own good ticket."""
+    names = {task.title: name for name, task in TASKS.items()}
+    source = found.summary["network"].str.removeprefix(FROM).map(lambda name: names.get(name, name))
+    moved = found.summary["network"].str.startswith(FROM)
+    own = found.summary["network"] == "good"
+    table = found.summary[moved | own].assign(source=source.where(moved, found.summary["task"]))
+    for part in slices(table, by_method=True):
+        if part.rows["network"].str.startswith(FROM).any():
+            yield _transfer(part)
+
+
+def _transfer(part: Slice) -> Drawing:
+    tasks = sorted({*part.rows["task"], *part.rows["source"]}, key=order)
+    measures = list(dict.fromkeys(part.rows["measure"]))
+    figure, axes = grid(len(measures), 1.6 + 0.42 * len(tasks), 2)
+    for axis, measure in zip(axes, measures, strict=True):
+        cells = part.rows[part.rows["measure"] == measure]
+        wide = cells.pivot(index="task", columns="source", values="mean").reindex(index=tasks, columns=tasks)
+        _cells(axis, wide.to_numpy(float), tasks, "{:.2f}")
+        axis.set_title(measure)
+        axis.set_xlabel("ticket of")
+        axis.set_ylabel("on")
+    caption = (
+        f"{opening(part.method)}{networks.at(part.size)}: dev scores of good subnetworks on other tasks, mean"
+        " over seeds. A line is a task, a column where the ticket was found; the diagonal is the task's own."
+        " Compare within a line: tasks differ in their metrics."
+    )
+    return Drawing("transfer", part.name("transfer"), caption, figure, part.folded)

@@ -1,0 +1,214 @@
+"""The page's tables of masks: overlap between seeds and tasks, agreement, importance, sizes."""
+
+from collections.abc import Iterator
+
+from analysis import networks
+from analysis.cells import DASH, percent
+from analysis.page import columns
+from analysis.page.table import Cell, Column, Row, Table, table
+from analysis.tables import Analysis
+
+
+def every(found: Analysis) -> Iterator[Table]:
+    """Those without rows too."""
+    makers = (overlap, overlap_layers, agreement, task_overlap, pretrained_overlap)
+    for made in (*makers, importance_agreement, sizes, size_meanings):
+        yield made(found)
+
+
+def _of(found: Analysis) -> list[Column]:
+    """Whose masks, and which part of them; the network where it is not good's."""
+    return [*columns.place(found), columns.word("network", usual="good"), columns.component()]
+
+
+def overlap(found: Analysis) -> Table:
+    """Mean pairwise Jaccard beside the two nulls."""
+    shown = [
+        *_of(found),
+        columns.value("jaccard", "Jaccard"),
+        columns.value("jaccard_sd", "SD over pairs"),
+        columns.value("chance", "same size"),
+        columns.interval("chance_low", "chance_high", "its 95%"),
+        columns.probability("chance_p", "p"),
+        columns.value("ratio", "ratio", 2),
+        columns.value("layer_chance", "same size in every layer"),
+        columns.interval("layer_low", "layer_high", "its 95%"),
+        columns.probability("layer_p", "p"),
+        columns.count("both", "shared"),
+        columns.count("chance_both", "by chance"),
+        Column("pairs that keep any", _defined),
+    ]
+    caption = (
+        "Overlap of the masks of two seeds: mean Jaccard over pairs of seeds, beside what independent random"
+        " masks of the same size would give, and ones of the same size in every layer: the expectation, 95%"
+        " of such means, and the one-sided p of a mean as high. Ratio: Jaccard over its expectation at the"
+        " same size."
+    )
+    return table("overlap", caption, found.overlap, shown, labels=3)
+
+
+def _defined(row: Row) -> Cell:
+    return Cell(f"{row['defined']} of {row['pairs']}", row["defined"])
+
+
+def overlap_layers(found: Analysis) -> Table:
+    """The same, layer by layer."""
+    shown = [
+        *_of(found),
+        columns.layer(),
+        columns.count("kept"),
+        columns.count("n", "of"),
+        columns.value("jaccard", "Jaccard"),
+        columns.value("chance", "same size"),
+        columns.interval("chance_low", "chance_high", "its 95%"),
+        columns.probability("chance_p", "p"),
+        columns.value("fleiss_kappa", "Fleiss' kappa"),
+        Column("pairs that keep any", _defined),
+    ]
+    caption = (
+        "Overlap of the masks of two seeds, layer by layer, beside independent random masks that keep as many"
+        " in that layer. Layer 1 is next to the embeddings."
+    )
+    return table("overlap_layers", caption, found.overlap_layers, shown, labels=5)
+
+
+def agreement(found: Analysis) -> Table:
+    """How far seeds agree on components, by every statistic."""
+    shown = [
+        *_of(found),
+        columns.count("kept"),
+        columns.count("n", "of"),
+        columns.count("every", "kept by all seeds"),
+        columns.count("never", "by none"),
+        columns.value("fleiss_kappa", "Fleiss' kappa"),
+        columns.value("krippendorff_alpha", "Krippendorff's alpha"),
+        columns.value("sizes_q", "Q, sizes", 1),
+        columns.probability("sizes_p", "p"),
+        Column("pairs not rejected", _not_rejected),
+        columns.value("components_q", "Q, components", 1),
+        columns.probability("components_p", "p"),
+        columns.count("seeds"),
+    ]
+    caption = (
+        "How far seeds agree. Kappa and alpha: agreement on each component beyond chance; 0 is none, 1 is"
+        " complete. Q, sizes: Cochran's Q as published, with seeds as treatments: do seeds keep equally many?"
+        " A small p says no, and a large one says nothing about which components they keep; beside it, the"
+        " pairs of seeds for which it is above .05. Q, components: Cochran's Q as meant, with components as"
+        " treatments and p by permutation within seeds: are some components kept by more seeds than chance"
+        " would have?"
+    )
+    return table("agreement", caption, found.agreement, shown, labels=3)
+
+
+def _not_rejected(row: Row) -> Cell:
+    count = row["sizes_pairs_not_rejected"]
+    return Cell(f"{count:.0f} of {row['sizes_pairs']:.0f}", count) if count == count else Cell(DASH)
+
+
+def task_overlap(found: Analysis) -> Table:
+    """What the masks of two tasks share in the same seed."""
+    frame = found.task_overlap
+    if len(frame):
+        frame = frame[frame["task"] != frame["other_task"]]
+    shown = [
+        columns.word("method"),
+        columns.size(),
+        columns.word("network", usual="good"),
+        columns.component(),
+        columns.task("task"),
+        columns.task("other_task", "and"),
+        columns.give_or_take("both", "shared (SD)", "both_sd", 1),
+        columns.value("chance_both", "by chance", 1),
+        columns.interval("chance_both_low", "chance_both_high", "its 95%", digits=1),
+        columns.value("ratio", "ratio", 2),
+        columns.value("jaccard", "Jaccard"),
+        columns.count("n", "of"),
+        columns.count("seeds"),
+    ]
+    caption = (
+        "What the masks of two tasks share in the same seed: mean over seeds, beside independent random masks"
+        " of the same sizes (expectation, and 95% of such means)."
+    )
+    return table("task_overlap", caption, frame, shown, labels=5)
+
+
+def pretrained_overlap(found: Analysis) -> Table:
+    """Good magnitude masks against the largest weights of the pre-trained model."""
+    labels = {"task", "method", "size", "network", "component", "versus"}
+    frame = found.pretrained_overlap
+    shown = [*columns.place(found)]
+    for name in frame.columns:
+        words = str(name).replace("_", " ")
+        if name in labels - {"task", "method", "size"}:
+            shown.append(columns.word(str(name), words))
+        elif name not in labels:
+            shown.append(columns.value(str(name), words))
+    caption = (
+        "Good magnitude masks beside the largest weights of the pre-trained model: how much they share with"
+        " it, and how much two seeds agree beyond it."
+    )
+    return table("pretrained_overlap", caption, frame, shown, labels=3)
+
+
+def importance_agreement(found: Analysis) -> Table:
+    """Whether seeds rank components alike."""
+    shown = [
+        *columns.place(found)[:2],
+        columns.component(),
+        columns.value("spearman", "Spearman's rho"),
+        columns.value("kendall_w", "Kendall's W"),
+        columns.probability("p"),
+        columns.count("seeds"),
+    ]
+    caption = (
+        "Whether seeds rank components alike by importance: mean rank correlation over pairs of seeds, and"
+        " Kendall's W (0: no agreement, 1: the same ranking)."
+    )
+    return table("importance_agreement", caption, found.importance_agreement, shown, labels=2)
+
+
+def sizes(found: Analysis) -> Table:
+    """What good tickets keep, and what bad ones share with them; others keep as much of each component."""
+    keys = ["task", "method", "size", "component"]
+    bad = found.sizes[found.sizes["network"].map(networks.drawn_as) == "bad"].drop_duplicates(keys)
+    good = found.sizes[found.sizes["network"] == "good"].drop(columns=["shared", "forced"])
+    good = good.merge(bad[[*keys, "shared", "forced"]], how="left")
+    shown = [
+        *columns.place(found),
+        columns.component(),
+        columns.share("mean", "kept"),
+        Column("over seeds", _range),
+        columns.count("kept", "mean count"),
+        columns.count("of"),
+        columns.count("shared", "bad shares"),
+        columns.count("forced", "bad must share"),
+        columns.count("seeds"),
+    ]
+    caption = (
+        "What good subnetworks keep: mean over seeds, smallest and largest. Other kinds keep as much of each"
+        " component, super-survivors less. What bad ones share with good, and how much of it they must for"
+        " want of other components."
+    )
+    return table("sizes", caption, good, shown, labels=3)
+
+
+def _range(row: Row) -> Cell:
+    return Cell(f"{percent(row['low'], 1)} to {percent(row['high'], 1)}", row["low"])
+
+
+def size_meanings(found: Analysis) -> Table:
+    """One size, four ways to say it."""
+    shown = [
+        *columns.place(found),
+        columns.word("network"),
+        columns.share("components"),
+        columns.share("encoder", "encoder weights"),
+        columns.share("all_weights", "all weights"),
+        columns.share("flops", "FLOPs"),
+        columns.count("seeds"),
+    ]
+    caption = (
+        "What a size means: the share kept of the components that the method prunes, of the encoder's"
+        " prunable weights, of all weights with the embeddings, and of the FLOPs."
+    )
+    return table("size_meanings", caption, found.size_meanings, shown, labels=3)

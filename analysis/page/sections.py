@@ -1,0 +1,83 @@
+"""The sections of the page, in their order, and what is in each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from analysis.figures.drawing import Drawing
+from analysis.page.table import Table
+
+
+@dataclass(frozen=True)
+class Plan:
+    """name: its place in the page, and the group of its figures. tables: by name. empty: what is said where
+    there is nothing to show; without it the section is left out."""
+
+    name: str
+    heading: str
+    tables: tuple[str, ...] = ()
+    words: str = ""
+    empty: str = ""
+
+
+PLANS = (
+    Plan("scores", "Scores", ("summary",)),
+    Plan("gaps", "Gaps", ("gaps", "across_tasks"), empty="No two networks of a task can be compared yet."),
+    Plan("spread", "Where scores spread", ("spread",)),
+    Plan(
+        "composition",
+        "What good is made of",
+        ("composition",),
+        "A layer-matched subnetwork has as many components in every layer as good, but other ones: what it"
+        " has over random is worth of the layer profile, what good has over it of which components they are."
+        " A layer has one MLP, so of structured pruning the layer profile says which MLPs.",
+    ),
+    Plan("nulls", "Null draws", ("null_summary", "null_tests")),
+    Plan("choices", "Choices", ("choice_scores", "choice_masks")),
+    Plan("baselines", "Baselines", ("baselines",), empty="No predictions are recorded to compare with."),
+    Plan("paper", "This study and the paper", ("versus_paper",)),
+    Plan("overlap", "Overlap", ("overlap", "overlap_layers"), empty="No two seeds of good are recorded yet."),
+    Plan("agreement", "Agreement of seeds", ("agreement",)),
+    Plan("tasks", "Overlap of tasks", ("task_overlap",)),
+    Plan("transfer", "Transfer"),
+    Plan("pretrained", "Good and the pre-trained weights", ("pretrained_overlap",)),
+    Plan("sizes", "Sizes", ("sizes", "size_meanings"), empty="No subnetwork is recorded yet."),
+    Plan("survival", "Survival", empty="No good subnetwork is recorded yet."),
+    Plan("importance", "Importance", ("importance_agreement",)),
+    Plan("searches", "Searches", empty="No search is recorded."),
+    Plan("setup", "What was run", ("setup", "methods")),
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """What a plan finds; figures that are of less interest, or many of one kind, are `folded`."""
+
+    plan: Plan
+    tables: list[Table]
+    figures: list[Drawing]
+    sentences: Sequence[str] = ()
+
+    @property
+    def open(self) -> list[Drawing]:
+        return [drawing for drawing in self.figures if not drawing.folded]
+
+    @property
+    def folded(self) -> list[Drawing]:
+        return [drawing for drawing in self.figures if drawing.folded]
+
+
+def sections(
+    tables: Sequence[Table], drawn: Sequence[Drawing], sentences: dict[str, list[str]]
+) -> list[Section]:
+    """Those with something to show or to say. sentences: by section."""
+    named = {table.name: table for table in tables if table.rows}
+    made = [
+        Section(
+            plan,
+            [named[name] for name in plan.tables if name in named],
+            [drawing for drawing in drawn if drawing.group == plan.name],
+            sentences.get(plan.name, ()),
+        )
+        for plan in PLANS
+    ]
+    return [one for one in made if one.tables or one.figures or one.sentences or one.plan.empty]

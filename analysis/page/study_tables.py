@@ -1,0 +1,167 @@
+"""The page's tables of the study as a whole: claims, the paper's numbers, choices, what was run."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from analysis import variants
+from analysis.cells import DASH, MINUS, number, signed, with_interval
+from analysis.figures.drawing import task_title
+from analysis.page import columns
+from analysis.page.table import Cell, Column, Row, Table, table
+from analysis.tables import Analysis
+from lottery_ray.tasks import metric_name, title
+
+VERDICTS = ("supported", "contradicted")
+
+
+def every(found: Analysis) -> Iterator[Table]:
+    """Those without rows too."""
+    for made in (claims, versus_paper, choice_scores, choice_masks, setup, methods):
+        yield made(found)
+
+
+def claims(found: Analysis) -> Table:
+    """Each claim of the paper, and what was measured on it."""
+    shown = [
+        columns.long("claim"),
+        columns.word("method", usual=""),
+        columns.long("measured"),
+        Column("estimate", _estimate),
+        Column("verdict", _judged),
+        columns.long("tasks"),
+    ]
+    caption = "The paper's claims, and what this study measured on each, with its 95% interval."
+    return table("claims", caption, found.claims, shown, labels=1)
+
+
+def _estimate(row: Row) -> Cell:
+    """With its interval and unit."""
+    if pd.isna(row["estimate"]):
+        return Cell(DASH)
+    unit = f" {row['unit']}" if row["unit"] else ""
+    interval = "" if pd.isna(row["low"]) else f" [{number(row['low'])}, {number(row['high'])}]"
+    return Cell(f"{number(row['estimate'])}{interval}{unit}", row["estimate"])
+
+
+def _judged(row: Row) -> Cell:
+    verdict = str(row["verdict"])
+    return Cell(verdict, kind=verdict if verdict in VERDICTS else "unclear")
+
+
+def versus_paper(found: Analysis) -> Table:
+    """This study's numbers beside the published ones."""
+    shown = [
+        Column("task", lambda row: Cell(title(row["task"]))),
+        columns.word("method", usual=""),
+        columns.word("network"),
+        columns.word("measure", "score"),
+        columns.give_or_take("mean", "this study (SD)", "sd"),
+        columns.count("n", "seeds"),
+        columns.give_or_take("paper_mean", "paper (SD)", "paper_sd"),
+        columns.difference("difference"),
+        columns.long("note"),
+    ]
+    caption = (
+        "This study beside the paper: mean and standard deviation over seeds of each. Notes flag slips in"
+        " what was published."
+    )
+    return table("versus_paper", caption, found.versus_paper, shown, labels=2)
+
+
+def choice_scores(found: Analysis) -> Table:
+    """Good under a variant beside the plain method, and the gap to random under each."""
+
+    def gap(prefix: str) -> Column:
+        def cell(row: Row) -> Cell:
+            value = row[f"{prefix}gap"]
+            return Cell(with_interval(signed(value), row[f"{prefix}gap_half"]), value)
+
+        return Column(f"good {MINUS} random{' beside' if prefix else ''}", cell)
+
+    shown = [
+        Column("task", lambda row: Cell(task_title(found, row["task"]))),
+        columns.word("method"),
+        columns.word("versus", "beside"),
+        columns.word("measure", "score"),
+        columns.within("mean", f"good {MINUS} good", "half", sign=True),
+        columns.verdict(),
+        gap(""),
+        columns.verdict("gap_verdict"),
+        gap("versus_"),
+        columns.verdict("versus_gap_verdict"),
+        columns.word("changes", words={True: "yes", False: "no"}),
+        columns.count("n", "seeds"),
+    ]
+    caption = (
+        "Good under one choice of the search beside good under another, paired by seed, and the gap of good"
+        " to random under each, with 95% t intervals."
+    )
+    return table("choice_scores", caption, found.choice_scores, shown, labels=2)
+
+
+def choice_masks(found: Analysis) -> Table:
+    """Good masks under a variant beside those of the plain method in the same seed."""
+    frame = found.choice_masks
+    frame = frame.assign(difference=frame["kept"] - frame["versus_kept"])
+    shown = [
+        Column("task", lambda row: Cell(task_title(found, row["task"]))),
+        columns.word("method"),
+        columns.word("versus", "beside"),
+        columns.component(),
+        columns.count("kept"),
+        columns.count("versus_kept", "beside"),
+        columns.difference("difference", digits=1),
+        columns.count("of"),
+        columns.value("jaccard", "Jaccard, same seed"),
+        columns.value("chance", "by chance"),
+        columns.value("between_seeds", "Jaccard between seeds"),
+        columns.value("between_chance", "by chance"),
+        columns.count("seeds"),
+    ]
+    caption = (
+        "Good masks under two choices in the same seed: mean sizes, and mean Jaccard beside chance and beside"
+        " that between seeds of one choice."
+    )
+    return table("choice_masks", caption, frame, shown, labels=2)
+
+
+def setup(found: Analysis) -> Table:
+    """What was run, task by task."""
+    shown = [
+        Column("task", lambda row: Cell(title(row["task"]))),
+        Column("metric", lambda row: Cell(metric_name(row["task"]))),
+    ]
+    words = {"model", "data"}
+    for name in (str(column) for column in found.setup.columns if column != "task"):
+        header = name.replace("_", " ")
+        shown.append(columns.word(name, header) if name in words else _as_is(name, header))
+    return table("setup", "Tasks, models, data and recipe.", found.setup, shown)
+
+
+def _as_is(name: str, header: str) -> Column:
+    """A number or a word of a recipe, as it was given."""
+
+    def cell(row: Row) -> Cell:
+        value = row[name]
+        return Cell(str(value), float(value) if isinstance(value, int | float) else None)
+
+    return Column(header, cell)
+
+
+def methods(found: Analysis) -> Table:
+    """How every method searched, in the words of its choices."""
+
+    def choice(name: str) -> Column:
+        return Column(name.replace("_", " "), lambda row: Cell(variants.CHOICES[name].shown(row[name])))
+
+    shown = [
+        columns.word("method"),
+        *(choice(name) for name in variants.CHOICES),
+        Column("examples", lambda row: Cell(row["examples"] or DASH)),
+    ]
+    caption = (
+        "How each method searched. Examples: the rows that scored its searches, over tasks. Removal: how"
+        " parts of retrained structured subnetworks are taken out."
+    )
+    return table("methods", caption, found.methods, shown)
