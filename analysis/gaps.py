@@ -1,0 +1,131 @@
+"""Gaps between networks, with what each is worth: intervals, effect sizes, tests, and sampling error."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+
+from analysis import devset, variants
+from analysis.cells import rows
+from analysis.effects import effect, seeds_needed
+from analysis.records import Root
+from analysis.sign_flips import least, sign_flips
+from analysis.statistics import CELL, CONFIDENCE, INTERVAL, NETWORK, Interval, paired, t_interval, verdict
+
+COMPARISON = ["method", "size", "measure", "network", "versus"]
+TESTS = ["effect", "effect_low", "effect_high", "t_p", "t_p_holm", "p", "p_least", "p_holm"]
+GAP = [*CELL, "network", "versus", "paired", *INTERVAL, "verdict", *TESTS, "dev_se", "seeds_needed"]
+
+LeftOut = dict[tuple[Any, ...], np.ndarray]
+
+
+def gaps(scores: pd.DataFrame, root: Root) -> pd.DataFrame:
+    """One row per task, method, size, measure and comparison, paired by seed: columns GAP. Good is compared
+    with every other network, and the full model with good.
+
+    n: seeds that have both. mean, sd, half, low, high: of network minus versus, over seeds. verdict: whether
+    that interval excludes zero; it is not corrected for the number of comparisons. effect...: see `effect`.
+    t_p: of the paired t test, which agrees with the verdict. p, p_least: see `sign_flips`; with five seeds
+    no p is below p_least = .0625. t_p_holm, p_holm: corrected by Holm (1979) over the tasks of a comparison.
+    dev_se: standard error of `mean` from the dev set's finite size, by jackknife over the examples, which
+    all networks and seeds share; it is in none of the other columns. seeds_needed: see `seeds_needed`.
+
+    Raises InputError if a predictions file is missing or corrupt.
+    """
+    left_out = _left_out(scores, root)
+    table: list[dict[str, Any]] = []
+    for names, wide in paired(scores):
+        for network, versus in comparisons(map(str, wide)):
+            pairs = wide[[network, versus]].dropna()
+            if len(pairs):
+                differences = (pairs[network] - pairs[versus]).to_numpy()
+                row = names | {"network": network, "versus": versus, "paired": True}
+                row |= _tested(network, differences)
+                table.append(row | {"dev_se": _dev_se(left_out, row, list(pairs.index))})
+    return _corrected(pd.DataFrame(table, columns=GAP))
+
+
+def unpaired_gaps(summary: pd.DataFrame) -> pd.DataFrame:
+    """The same comparisons from means and spreads alone, as published: columns GAP, paired False.
+
+    summary: columns NETWORK, n, mean and sd, as of `statistics.summary`. How the seeds pair is unknown, and
+    so the sd of the differences is anything from |s1 - s2| to s1 + s2. The column sd is s1 + s2, and half =
+    t (s1 + s2) / sqrt(n) with n - 1 degrees of freedom, so that the interval holds the paired one whatever
+    the pairing was. Other columns are NaN. n is the smaller one where they differ.
+    """
+    table = []
+    for labels, group in summary[summary["method"] != ""].groupby(CELL, sort=False):
+        names = {name: str(label) for name, label in zip(CELL, labels, strict=True)}
+        full = summary[(summary["task"] == names["task"]) & (summary["network"] == "full")]
+        found = {str(row["network"]): row for row in rows(pd.concat([group, full]))}
+        one_mlp = [name for name in found if variants.is_good_again(names["method"], name)]
+        for network, versus in comparisons(name for name in found if name not in one_mlp):
+            gap = _unpaired(found[network], found[versus])
+            row = names | {"network": network, "versus": versus, "paired": False} | gap.row
+            table.append(row | {"verdict": verdict(network, gap)})
+    return pd.DataFrame(table, columns=GAP)
+
+
+def comparisons(networks: Iterable[str]) -> list[tuple[str, str]]:
+    """Which (network, versus) of these are compared."""
+    names = list(networks)
+    others = [name for name in names if name not in ("good", "full")]
+    pairs = [*(("good", other) for other in others), ("full", "good")]
+    return [pair for pair in pairs if set(pair) <= set(names)]
+
+
+def _tested(network: str, differences: np.ndarray) -> dict[str, Any]:
+    gap = t_interval(differences)
+    row = gap.row | {"verdict": verdict(network, gap), "t_p": t_test(gap)}
+    row |= dict(zip(("effect", "effect_low", "effect_high"), effect(gap), strict=True))
+    row |= {"p": sign_flips(differences), "p_least": least(gap.n), "seeds_needed": seeds_needed(gap)}
+    return row
+
+
+def t_test(gap: Interval) -> float:
+    """Two-sided p of a mean of 0; NaN for one value, and 0 or 1 where there is no spread."""
+    if gap.n == 1 or gap.sd == 0:
+        return np.nan if gap.n == 1 else float(gap.mean == 0)
+    return float(2 * stats.t.sf(abs(gap.mean) * np.sqrt(gap.n) / gap.sd, gap.n - 1))
+
+
+def _unpaired(one: dict[str, Any], other: dict[str, Any]) -> Interval:
+    n, sd, mean = min(one["n"], other["n"]), one["sd"] + other["sd"], one["mean"] - other["mean"]
+    if n == 1:
+        return Interval(1, mean, np.nan, np.nan)
+    return Interval(n, mean, sd, float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / np.sqrt(n))
+
+
+def _corrected(table: pd.DataFrame) -> pd.DataFrame:
+    for _, group in table.groupby(COMPARISON, sort=False):
+        for name in ("t_p", "p"):
+            known = group[name].dropna()
+            if len(known):
+                table.loc[known.index, f"{name}_holm"] = multipletests(known, method="holm")[1]
+    return table
+
+
+def _left_out(scores: pd.DataFrame, root: Root) -> LeftOut:
+    """{(*NETWORK, seed): score without each example, float (examples,)}, averaged over draws of a seed."""
+    records = {record.key: record for record in root.records}
+    found: dict[tuple[Any, ...], list[np.ndarray]] = defaultdict(list)
+    for row in rows(scores):
+        file = "predictions.arrow" if row["measure"] == "fine-tuned" else f"{row['measure']}.arrow"
+        predictions = devset.read(root.artifact(records[row["node"]], file), row["metric"])
+        key = tuple(row[name] for name in (*NETWORK, "seed"))
+        found[key].append(devset.leave_one_out(row["metric"], predictions))
+    return {key: np.mean(draws, axis=0) for key, draws in found.items()}
+
+
+def _dev_se(left_out: LeftOut, gap: dict[str, Any], seeds: list[int]) -> float:
+    def mean(network: str) -> np.ndarray:
+        place = (gap["method"], gap["size"], network, gap["measure"])
+        full = ("", "", "full", "fine-tuned")
+        where = (gap["task"], *(full if network == "full" else place))
+        return np.asarray(np.mean([left_out[(*where, seed)] for seed in seeds], axis=0))
+
+    return devset.jackknife(mean(gap["network"]) - mean(gap["versus"]))
