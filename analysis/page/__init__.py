@@ -1,16 +1,13 @@
 """The report as one self-contained HTML page."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-import jinja2
-from markupsafe import Markup
-
-from analysis import cautions, conclusions, figures
+from analysis import cautions, conclusions
 from analysis.cells import MINUS, rows
 from analysis.figures.drawing import Drawing
 from analysis.page import tables
 from analysis.page.sections import sections
+from analysis.page.template import rendered
 from analysis.tables import Analysis
 from lottery_ray.tasks import title
 
@@ -29,19 +26,12 @@ class Finding:
 
 def render(found: Analysis, drawn: list[Drawing]) -> str:
     """The page, with its style, tables and figures inside it."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("analysis.page", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     made = tables.every(found)
     headline = next((drawing for drawing in drawn if drawing.group in HEADLINE and not drawing.folded), None)
-    return environment.get_template("report.html.j2").render(
+    return rendered(
+        "report.html.j2",
         uri=found.uri,
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        tasks=[title(task) for task in dict.fromkeys(found.scores["task"])],
+        tasks=[title(task) for task in dict.fromkeys(found.summary["task"])],
         seeds=sorted({int(seed) for seed in found.scores["seed"].dropna()}),
         headlines=conclusions.headlines(found),
         headline_figure=headline,
@@ -60,7 +50,6 @@ def render(found: Analysis, drawn: list[Drawing]) -> str:
             [drawing for drawing in drawn if drawing is not headline],
             {"choices": conclusions.choices(found)},
         ),
-        svg=lambda drawing: Markup(figures.svg(drawing)),  # made here, from escaped text only
     )
 
 

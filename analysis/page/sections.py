@@ -67,7 +67,10 @@ class Section:
 
 
 def sections(
-    tables: Sequence[Table], drawn: Sequence[Drawing], sentences: dict[str, list[str]]
+    tables: Sequence[Table],
+    drawn: Sequence[Drawing],
+    sentences: dict[str, list[str]],
+    plans: Sequence[Plan] = PLANS,
 ) -> list[Section]:
     """Those with something to show or to say. sentences: by section."""
     named = {table.name: table for table in tables if table.rows}
@@ -78,6 +81,6 @@ def sections(
             [drawing for drawing in drawn if drawing.group == plan.name],
             sentences.get(plan.name, ()),
         )
-        for plan in PLANS
+        for plan in plans
     ]
     return [one for one in made if one.tables or one.figures or one.sentences or one.plan.empty]
