@@ -39,4 +39,5 @@ def listed(items: list[str]) -> str:
 
 def awaited(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
     """With columns that a table may still lack."""
-    return table.reindex(columns=list(dict.fromkeys([*table.columns, *columns])))
+    made = table.reindex(columns=list(dict.fromkeys([*table.columns, *columns])))
+    return made.astype({"network": object}) if "network" in made else made

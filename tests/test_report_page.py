@@ -1,12 +1,16 @@
 """The page of a report: self-contained, and drawn by a real browser."""
 
 import io
+import json
 import re
 import shutil
 import subprocess
 from dataclasses import replace
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any, cast
+from xml.etree import ElementTree
 
 import pytest
 from matplotlib.image import imread
@@ -31,6 +35,7 @@ FLAGS = (
 )
 HEADINGS = (
     "Summary",
+    "Findings",
     "Scores",
     "Gaps",
     "What good is made of",
@@ -43,6 +48,8 @@ HEADINGS = (
     "Searches",
     "What was run",
 )
+
+ORDERS = ("none", "ascending", "descending")
 
 
 @pytest.fixture(scope="module")
@@ -79,11 +86,41 @@ class Page(HTMLParser):
 
 
 def test_the_page_is_self_contained(index: Path) -> None:
+    """What it refers to is in it, but for files beside it to download, which are there."""
     text = index.read_text()
     assert "http" not in text
     assert "@import" not in text
-    assert all(reference.startswith(("#", "data:")) for reference in Page(text).references)
+    outside = {reference for reference in Page(text).references if not reference.startswith(("#", "data:"))}
+    assert outside
+    for reference in outside:
+        assert re.fullmatch(r"figures/[a-z0-9_.]+\.(png|svg)|[a-z_]+\.(csv|tex)", reference)
+        assert (index.parent / reference).stat().st_size, reference
     assert all(place.startswith("#") for place in re.findall(r"url\(([^)]*)\)", text))
+
+
+def test_nothing_loads_by_itself(index: Path) -> None:
+    """The files beside the page are only linked to."""
+    assert not re.findall(r"<(img|link|iframe|object|embed|source)\b|<script[^>]+src", index.read_text())
+
+
+def test_every_figure_is_linked_as_png_and_svg(index: Path) -> None:
+    references = Page(index.read_text()).references
+    figures = sorted((index.parent / "figures").iterdir())
+    assert {path.suffix for path in figures} == {".png", ".svg"}
+    assert {f"figures/{path.name}" for path in figures} <= set(references)
+
+
+def test_svg_files_stand_alone(index: Path) -> None:
+    """Valid XML on white, with fonts as text, and no colours of the page's style."""
+    files = list((index.parent / "figures").glob("*.svg"))
+    assert files
+    for path in files:
+        root = ElementTree.parse(path).getroot()
+        assert root.tag == "{http://www.w3.org/2000/svg}svg"
+        assert root[0].attrib["fill"] == "#ffffff"
+        assert any("".join(text.itertext()).strip() for text in root.iter(f"{root.tag[:-3]}text"))
+        assert "var(" not in path.read_text()
+        assert "currentColor" not in path.read_text()
 
 
 def test_every_reference_has_its_one_target(index: Path) -> None:
@@ -99,21 +136,119 @@ def test_the_page_says_what_it_found(index: Path) -> None:
     assert "prefers-color-scheme: dark" in text
 
 
-def browse(index: Path, profile: Path, *flags: str) -> str:
+def browse(index: Path, profile: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """No name resolves but those of files, so a page that needs the network fails."""
     assert CHROMIUM is not None
-    command = [CHROMIUM, *FLAGS, f"--user-data-dir={profile}", *flags, index.as_uri()]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    offline = "--host-resolver-rules=MAP * ~NOTFOUND"
+    command = [CHROMIUM, *FLAGS, offline, f"--user-data-dir={profile}", *flags, index.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def console(index: Path, profile: Path) -> list[str]:
+    """The messages of a page's console, errors of its scripts among them."""
+    done = browse(index, profile, "--enable-logging=stderr", "--v=0", "--dump-dom")
+    return [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def changed(index: Path, old: str, new: str) -> Path:
+    """A copy of the page, beside it, with something else in it."""
+    text = index.read_text()
+    assert old in text
+    copy = index.with_name(f"changed_{len(list(index.parent.glob('changed_*')))}.html")
+    copy.write_text(text.replace(old, new, 1))
+    return copy
+
+
+with_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+
+
+@with_browser
 def test_a_browser_reads_the_page(index: Path, tmp_path: Path) -> None:
-    text = browse(index, tmp_path, "--dump-dom")
+    text = browse(index, tmp_path, "--dump-dom").stdout
     for heading in HEADINGS:
         assert f"<h2>{heading}</h2>" in text
     assert text.count("<svg") == len(list((index.parent / "figures").glob("*.png")))
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@with_browser
+def test_the_console_is_silent(index: Path, tmp_path: Path) -> None:
+    assert console(index, tmp_path) == []
+
+
+@with_browser
+@pytest.mark.parametrize(
+    ("broken", "says"),
+    [
+        ("<script>lottery();</script>", "lottery is not defined"),
+        ("<script>console.warn('take care')</script>", "take care"),
+    ],
+)
+def test_the_console_would_tell(index: Path, tmp_path: Path, broken: str, says: str) -> None:
+    """Of scripts that fail, and of warnings."""
+    messages = console(changed(index, "</main>", f"</main>{broken}"), tmp_path)
+    assert says in "\n".join(messages)
+
+
+def loaded(index: Path, profile: Path) -> list[str]:
+    """What a page asks for beside itself."""
+    list_them = "JSON.stringify(performance.getEntriesByType('resource').map((entry) => entry.name))"
+    script = f"<script>onload = () => {{ document.title = {list_them} }}</script>"
+    text = browse(changed(index, "</body>", f"{script}</body>"), profile, "--dump-dom").stdout
+    found = re.search(r"<title>(\[.*\])</title>", text)
+    assert found
+    return cast(list[str], json.loads(unescape(found[1])))
+
+
+@with_browser
+def test_the_page_asks_for_nothing(index: Path, tmp_path: Path) -> None:
+    assert loaded(index, tmp_path) == []
+    asking = changed(index, "</main>", '</main><img src="http://example.org/a.png" alt="">')
+    assert loaded(asking, tmp_path) == ["http://example.org/a.png"]
+
+
+def pressed(index: Path, profile: Path, name: str, header: str, times: int) -> dict[str, Any]:
+    """After so many presses of a header of a table: its aria-sort, its column's cells, whether all of these
+    can be seen, and the text of all rows."""
+    script = f"""<script>
+    const file = "{name}.csv";
+    const table = [...document.querySelectorAll("table.sortable")].find(
+      (one) => one.closest("div").nextElementSibling.querySelector("a").getAttribute("href") === file);
+    const heads = [...table.tHead.rows[0].cells];
+    const column = heads.findIndex((head) => head.textContent === {header!r});
+    for (let i = 0; i < {times}; i++) heads[column].querySelector("button").click();
+    const cells = [...table.tBodies[0].rows].map((row) => row.cells[column]);
+    document.body.innerHTML = "<pre>" + JSON.stringify({{
+      order: heads[column].getAttribute("aria-sort"),
+      cells: cells.map((cell) => cell.dataset.value ?? cell.textContent),
+      rows: [...table.tBodies[0].rows].map((row) => row.textContent),
+      shown: cells.every((cell) => getComputedStyle(cell.firstElementChild ?? cell).opacity === "1"),
+    }}) + "</pre>";
+    </script>"""
+    text = browse(changed(index, "</body>", f"{script}</body>"), profile, "--dump-dom").stdout
+    found = re.search(r"<pre>(.*)</pre>", text)
+    assert found
+    return cast(dict[str, Any], json.loads(unescape(found[1])))
+
+
+@with_browser
+def test_a_header_sorts_numbers_words_and_back(index: Path, tmp_path: Path) -> None:
+    """By full values, stably; labels that repeat are shown; a third press restores the order."""
+    before, up, down, again = (pressed(index, tmp_path, "gaps", "mean", times) for times in range(4))
+    assert [found["order"] for found in (before, up, down, again)] == [*ORDERS, ORDERS[0]]
+    values = [float(cell) for cell in before["cells"]]
+    assert values != sorted(values)
+    assert [float(cell) for cell in up["cells"]] == sorted(values)
+    assert [float(cell) for cell in down["cells"]] == sorted(values, reverse=True)
+    assert again["rows"] == before["rows"]
+    task = pressed(index, tmp_path, "gaps", "task", 1)
+    assert task["cells"] == sorted(before_tasks := pressed(index, tmp_path, "gaps", "task", 0)["cells"])
+    assert len(set(before_tasks)) == 2
+    assert task["shown"]
+    assert not pressed(index, tmp_path, "gaps", "task", 0)["shown"]
+    assert task["rows"] == sorted(before["rows"], key=lambda row: "Similarity" in row)
+
+
+@with_browser
 def test_a_browser_draws_the_page_light_and_dark(index: Path, tmp_path: Path) -> None:
     """The ground follows the reader's preference, and something is drawn on it."""
     brightness = {}
@@ -126,3 +261,32 @@ def test_a_browser_draws_the_page_light_and_dark(index: Path, tmp_path: Path) ->
         brightness[scheme] = pixels[5, 5, :3].mean()
     assert brightness["light"] > 0.9
     assert brightness["dark"] < 0.2
+
+
+@with_browser
+def test_the_page_prints(index: Path, tmp_path: Path) -> None:
+    """Some pages, with fonts and text."""
+    pdf = tmp_path / "page.pdf"
+    browse(index, tmp_path / "profile", f"--print-to-pdf={pdf}", "--no-pdf-header-footer")
+    data = pdf.read_bytes()
+    assert data.startswith(b"%PDF")
+    assert 3 <= len(re.findall(rb"/Type\s*/Page\b", data)) <= 60
+    assert b"/Font" in data
+
+
+@with_browser
+@pytest.mark.parametrize("width", [400, 700, 1440])
+def test_only_tables_and_figures_scroll_sideways(index: Path, tmp_path: Path, width: int) -> None:
+    """A frame of this width, as windows of a headless browser are not made narrow."""
+    script = "document.body.dataset.width = document.documentElement.scrollWidth;"
+    page = changed(index, "</body>", f"<script>{script}</script></body>")
+    frame = page.with_name(f"frame_{width}.html")
+    inner = f'<iframe src="{page.name}" style="width:{width}px;height:900px;border:0"></iframe>'
+    wait = (
+        "<script>onload = () => { document.title = frames[0].document.documentElement.scrollWidth }</script>"
+    )
+    frame.write_text(f"<!doctype html><title></title>{inner}{wait}")
+    text = browse(
+        frame, tmp_path, "--allow-file-access-from-files", "--window-size=1600,1000", "--dump-dom"
+    ).stdout
+    assert f"<title>{width}</title>" in text
