@@ -1,0 +1,73 @@
+"""One model over tasks: a gap is a grand mean, plus what its task adds, plus noise of its seed."""
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.stats.oneway import anova_generic
+
+from analysis.gaps import COMPARISON
+from analysis.statistics import CONFIDENCE
+
+MEAN = ["mean", "se", "df", "low", "high", "p"]
+TASKS = ["task_f", "task_p", "between_sd", "wide_low", "wide_high"]
+COLUMNS = [*COMPARISON, "tasks", "n", *MEAN, *TASKS]
+
+
+def across_tasks(gaps: pd.DataFrame, conclusive: Collection[str]) -> pd.DataFrame:
+    """One row per method, size, measure and comparison, over the conclusive tasks: columns COLUMNS.
+
+    gaps: of any functions of `gaps`; only task, mean, sd and n of each are used. A task with one seed has no
+    spread and is left out, unless all tasks have one. Seeds are nested in tasks: their random streams are
+    named after both.
+
+    tasks: how many. n: gaps, one per task and seed. mean: tasks weigh equally. se, df, low, high, p: of the
+    mean over these very tasks. Each task has its own variance, and df is Satterthwaite's (1946): where
+    tasks differ in spread, as here, the interval of one pooled variance covers too rarely. task_f, task_p:
+    do tasks differ (analysis of variance, without equal variances: Brown and Forsythe 1974, Mehrotra 1997;
+    with as many seeds in every task, F is the ordinary one). between_sd: from task to task, beyond what
+    the noise of seeds explains; 0 where that explains it all. wide_low, wide_high: interval of the mean over
+    tasks like these, were they drawn at random: a t interval over task means, df = tasks - 1.
+
+    From gaps with unknown pairing, whose sd is an upper bound, se is one too, and between_sd a lower one.
+    NaN where not defined: without spread, or with one task.
+    """
+    judged = gaps[gaps["task"].isin(list(conclusive))]
+    table = []
+    for names, group in judged.groupby(COMPARISON, sort=False):
+        several = group[group["n"] > 1]
+        table.append(dict(zip(COMPARISON, names, strict=True)) | model(several if len(several) else group))
+    return pd.DataFrame(table, columns=COLUMNS)
+
+
+def model(gaps: pd.DataFrame) -> dict[str, Any]:
+    """The columns of `across_tasks` after those of the comparison. gaps: one row per task."""
+    n, mean, sd = (gaps[name].to_numpy(np.float64) for name in ("n", "mean", "sd"))
+    row = {"tasks": len(gaps), "n": int(n.sum()), "mean": float(mean.mean())}
+    row |= _fixed(n, mean, sd**2 / n)
+    return row | (_random(n, mean, sd**2) if len(gaps) > 1 else {})
+
+
+def _fixed(n: np.ndarray, mean: np.ndarray, error: np.ndarray) -> dict[str, float]:
+    """error: float (tasks,), variance of each task's mean."""
+    grand, se = mean.mean(), np.sqrt(error.sum()) / len(n)
+    if not se > 0:
+        return {"se": float(se)}
+    df = error.sum() ** 2 / (error**2 / (n - 1)).sum()
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, df) * se
+    p = 2 * stats.t.sf(abs(grand) / se, df)
+    found = {"se": se, "df": df, "low": grand - half, "high": grand + half, "p": p}
+    return {name: float(value) for name, value in found.items()}
+
+
+def _random(n: np.ndarray, mean: np.ndarray, variance: np.ndarray) -> dict[str, float]:
+    between, tasks = mean.var(ddof=1), len(n)
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, tasks - 1) * np.sqrt(between / tasks)
+    found = {"wide_low": float(mean.mean() - half), "wide_high": float(mean.mean() + half)}
+    if variance.sum() > 0:
+        test = anova_generic(mean, variance, n, use_var="bf")
+        found |= {"task_f": float(test.statistic), "task_p": float(test.pvalue)}
+        found["between_sd"] = float(np.sqrt(max(0.0, between - (variance / n).mean())))
+    return found

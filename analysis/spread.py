@@ -1,0 +1,49 @@
+"""Where scores vary: from seed to seed, from random draw to draw, and with the examples of the dev set."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.statistics import NETWORK
+
+COLUMNS = [*NETWORK, "seeds", "draws", "mean", "seed_sd", "draw_sd", "dev_se"]
+
+
+def spread(scores: pd.DataFrame) -> pd.DataFrame:
+    """One row per network: columns COLUMNS. scores: as of `scores.scores`.
+
+    seeds: how many. draws: random draws per seed, on average. mean: seeds weigh equally.
+    seed_sd: between seeds, of what a seed decides: fine-tuning, the search, the retraining, and the mask
+    where a seed has one draw. Where it has several, what is due to them is taken out (nested analysis of
+    variance), and a negative variance is 0.
+    draw_sd: between the draws of one seed; NaN where each has one.
+    dev_se: standard error of one score from the dev set's finite size, by jackknife, mean over scores.
+
+    The seeds share the dev set's examples, so how kind those are to all seeds alike is in dev_se, but not in
+    seed_sd: more seeds make the mean surer for this dev set only. What examples add to single seeds is in
+    both, so the two are no parts of one sum.
+    """
+    table = [
+        dict(zip(NETWORK, names, strict=True)) | _components(group)
+        for names, group in scores.groupby(NETWORK, sort=False)
+    ]
+    return pd.DataFrame(table, columns=COLUMNS)
+
+
+def _components(scores: pd.DataFrame) -> dict[str, Any]:
+    seeds = scores.groupby("seed")["score"].agg(["mean", "size", "var"])
+    more = seeds[seeds["size"] > 1]
+    df = more["size"] - 1
+    within = float((df * more["var"]).sum() / df.sum()) if len(more) else np.nan
+    between = seeds["mean"].var()  # of the means of draws: holds within / draws, on average over seeds
+    if len(more):
+        between = max(0.0, between - within * (1 / seeds["size"]).mean()) if len(seeds) > 1 else np.nan
+    return {
+        "seeds": len(seeds),
+        "draws": float(seeds["size"].mean()),
+        "mean": float(seeds["mean"].mean()),
+        "seed_sd": float(np.sqrt(between)),
+        "draw_sd": float(np.sqrt(within)),
+        "dev_se": float(scores["se"].mean()),
+    }
