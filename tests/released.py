@@ -64,11 +64,11 @@ def files(table: pd.DataFrame, folder: Path, method: str = "structured") -> list
     return found
 
 
-def printed(section: str, block: int = 0) -> pd.DataFrame:
-    """A table that protocol.md prints after a heading or phrase."""
+def printed(section: str, block: int = 0) -> dict[str, dict[str, str]]:
+    """{row: {column: cell}} of a table that protocol.md prints after a heading or phrase."""
     if not (PAPER / "protocol.md").exists():
         pytest.skip("the protocol is not at hand")
     text = (PAPER / "protocol.md").read_text().split(section, 1)[1]
     lines = text.split("```csv\n")[1 + block].split("```")[0].strip().split("\n")
-    cells = [line.split(",") for line in lines]
-    return pd.DataFrame(cells[1:], columns=cells[0]).set_index(cells[0][0])
+    names, *cells = [line.split(",") for line in lines]
+    return {row[0]: dict(zip(names, row, strict=True)) for row in cells}

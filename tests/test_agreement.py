@@ -14,7 +14,7 @@ from statsmodels.stats.inter_rater import fleiss_kappa
 
 from analysis import agreement, mask_groups, overlap
 from analysis.agreement import sums
-from tests import released
+from tests import picked, released
 
 SETTINGS = settings(max_examples=60, deadline=None)
 FLAGS = st.tuples(st.integers(2, 7), st.integers(2, 40), st.floats(0.1, 0.9), st.integers(0, 2**32 - 1))
@@ -90,12 +90,7 @@ def agreed(groups: list[mask_groups.Group]) -> pd.DataFrame:
 COMPONENTS = [("heads", "heads_mlps, heads:"), ("mlp", "heads_mlps, MLPs:")]
 
 
-def picked(table: pd.DataFrame, **labels: str) -> pd.DataFrame:
-    """The rows with these labels."""
-    return table[(table[list(labels)] == list(labels.values())).all(axis=1)]
-
-
-def number(cell: Any) -> Any:
+def number(cell: str) -> Any:
     """A printed number, to the digits that are printed."""
     mantissa, _, power = cell.partition("e")
     half = 0.5 * 10.0 ** (int(power or 0) - len(mantissa.partition(".")[2])) if cell != "nan" else 0
@@ -108,8 +103,8 @@ def number(cell: Any) -> Any:
 @pytest.mark.parametrize("task", released.TASKS)
 def test_agreement_of_the_papers_masks(agreed: pd.DataFrame, component: str, words: str, task: str) -> None:
     """protocol.md, section 8.2."""
-    golden = released.printed(words).loc[task]
-    (row,) = picked(agreed, task=task, network="good", component=component).to_dict("records")
+    golden = released.printed(words)[task]
+    row = picked.row(agreed, task=task, network="good", component=component)
     for column, name in {
         "kept": "mean",
         "share": "frac",
@@ -140,11 +135,11 @@ def test_overlap_of_the_papers_masks_and_its_chance(
     table, pairs = overlap.of_seeds(groups), overlap.of_pairs(groups)
     golden = released.printed(words)
     for task in released.TASKS[:-1]:
-        (row,) = picked(table, task=task, network="good", component=component).to_dict("records")
-        assert row["jaccard"] == number(golden.loc[task, "mean_pairwise_jaccard"])
-        of = picked(pairs, task=task, network="good", component=component)
+        row = picked.row(table, task=task, network="good", component=component)
+        assert row["jaccard"] == number(golden[task]["mean_pairwise_jaccard"])
+        of = picked.rows(pairs, task=task, network="good", component=component)
         ratio = of["chance_both"] / (of["kept"] + of["other_kept"] - of["chance_both"])
-        assert ratio.mean() == number(golden.loc[task, "expected_jaccard_same_sizes"])
+        assert ratio.mean() == number(golden[task]["expected_jaccard_same_sizes"])
         assert row["chance"] == pytest.approx(of["chance"].mean())
         assert row["chance_low"] < row["chance"] < row["chance_high"]
         layers = overlap.of_layers([group for group in groups if group.place[0] == task])
@@ -154,10 +149,10 @@ def test_overlap_of_the_papers_masks_and_its_chance(
 
 def test_random_masks_of_the_paper_overlap_like_chance(groups: list[mask_groups.Group]) -> None:
     table = overlap.of_seeds(groups)
-    heads = picked(table[table["task"] != "WNLI"], component="heads")
-    assert (picked(heads, network="random")["chance_p"] > 0.001).all()
-    assert (picked(heads, network="good")["chance_p"] < 0.001).all()
-    assert (picked(heads, network="super")["jaccard"] == 1).all()
+    heads = picked.rows(table[table["task"] != "WNLI"], component="heads")
+    assert (picked.rows(heads, network="random")["chance_p"] > 0.001).all()
+    assert (picked.rows(heads, network="good")["chance_p"] < 0.001).all()
+    assert (picked.rows(heads, network="super")["jaccard"] == 1).all()
 
 
 def test_other_families_are_read_the_same_way(tmp_path: Path) -> None:
