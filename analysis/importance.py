@@ -1,0 +1,75 @@
+"""Importance of heads and MLPs in the full models (the paper's Figure 3), and whether seeds agree on it."""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from scipy import stats
+
+from analysis import networks, variants
+from analysis.records import Root
+from lottery_ray import masks
+from lottery_ray.masks import Mask
+
+CELL = ["component", "layer", "index"]
+COLUMNS = ["task", "method", "seed", *CELL, "score", "kept"]
+AGREEMENT_COLUMNS = ["task", "method", "component", "seeds", "n", "spearman", "kendall_w", "p"]
+Row = tuple[str, str, int, str, int, int, float, bool]
+
+
+def importance(root: Root) -> pd.DataFrame:
+    """The score of every component that a structured method prunes, and whether the good mask keeps it:
+    columns COLUMNS.
+
+    score: in the full model, as the search first saw it; of a root without searches, such as one of published
+    masks, as the good masks have it, which the paper's released code took from the last state that it tried
+    (paper/protocol.md, section 2.1).
+    """
+    rows: list[Row] = []
+    for record in root.stage("search"):
+        if "states.arrow" in record.artifacts:
+            states = masks.read(root.artifact(record, "states.arrow"))
+            first = masks.from_table(states.filter(pa.array(states["step"].to_numpy() == 0)))
+            good = masks.from_table(masks.read(root.artifact(record, "mask.arrow")))
+            place = record.labels["task"], root.methods[record.key], record.labels["seed"]
+            rows += _rows(*place, first, good)
+    if not root.stage("search"):
+        for file in root.masks():
+            if file.network == "good" and file.size == networks.STOPPING:
+                mask = masks.from_table(masks.read(file.path))
+                rows += _rows(file.task, file.method, file.seed, mask, mask)
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _rows(task: str, method: str, seed: int, scored: Mask, good: Mask) -> list[Row]:
+    return [
+        (task, method, seed, part.component, part.layer, index, float(score), bool(kept))
+        for part, twin in zip(scored, good, strict=True)
+        if part.score is not None and part.component in variants.components(method)
+        for index, (score, kept) in enumerate(zip(part.score, twin.kept, strict=True))
+    ]
+
+
+def agreement(importance: pd.DataFrame) -> pd.DataFrame:
+    """Whether the seeds of a task rank components alike: columns AGREEMENT_COLUMNS.
+
+    n: components. spearman: mean correlation over pairs of seeds. kendall_w: Kendall's coefficient of
+    concordance, corrected for ties; p: of chi-squared with n - 1 degrees of freedom (Friedman's test), if the
+    seeds rank at random. NaN for one seed, or where a seed's scores are all equal.
+    """
+    rows = []
+    for names, group in importance.groupby(["task", "method", "component"], sort=False):
+        scores = group.pivot_table(index="seed", columns=["layer", "index"], values="score").to_numpy()
+        rows.append((*names, *scores.shape, *_agreement(scores)))
+    return pd.DataFrame(rows, columns=AGREEMENT_COLUMNS)
+
+
+def _agreement(scores: np.ndarray) -> tuple[float, float, float]:
+    """spearman, kendall_w, p. scores: float (seeds, n)."""
+    seeds, n = scores.shape
+    if seeds < 2 or n < 3 or (scores == scores[:, :1]).all(axis=1).any():
+        return np.nan, np.nan, np.nan
+    pairs = [stats.spearmanr(one, other).statistic for one, other in combinations(scores, 2)]
+    test = stats.friedmanchisquare(*scores.T)
+    return float(np.mean(pairs)), float(test.statistic / (seeds * (n - 1))), float(test.pvalue)

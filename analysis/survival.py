@@ -1,0 +1,120 @@
+"""How much of every head and MLP survives, over seeds and tasks (the paper's Figure 1 and Appendix B)."""
+
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+import pyarrow as pa
+
+from analysis import variants
+from analysis.mask_groups import PLACE, by_place
+from analysis.records import MaskFile, Root
+from lottery_ray import masks
+from lottery_ray.adapters import ADAPTERS
+
+CELL = ["component", "layer", "index"]
+Cell = tuple[str, int, int]
+
+HEADS = {(adapter.layers, name): adapter.fused for adapter in ADAPTERS.values() for name in adapter.heads}
+"""{(layers, module): how many projections it holds} of those whose rows belong to heads"""
+OUTPUTS = {(adapter.layers, adapter.attention_output) for adapter in ADAPTERS.values()}
+"""(layers, module) of those whose columns belong to heads"""
+
+
+def heads(root: Root) -> int | None:
+    """How many heads a layer of the model has: as its fine-tuned models say, or structured masks. None if
+    nothing says it."""
+    for record in root.stage("finetune"):
+        if "architecture" in record.result:
+            return int(record.result["architecture"]["heads"])
+    for file in root.masks():
+        if variants.base(file.method) != "magnitude":
+            return next((part.kept.size for part in _mask(file) if part.component == "heads"), None)
+    return None
+
+
+def _mask(file: MaskFile) -> masks.Mask:
+    return masks.from_table(masks.read(file.path))
+
+
+def kept(files: Sequence[MaskFile], heads: int | None) -> pd.DataFrame:
+    """What every mask keeps of every head and MLP that its method prunes: columns PLACE, seed, CELL, kept.
+
+    kept: 0 or 1; of magnitude masks the share of its weights that survive. A head's are the rows of its
+    queries, keys and values with their biases, its columns of the attention's output projection, and its
+    slice of that one's bias; an MLP's are its matrices with their biases (paper/protocol.md, section 5).
+    heads: in a layer; None leaves magnitude masks out.
+    """
+    rows = []
+    for place, by_seed in by_place(files).items():
+        for seed, file in by_seed.items():
+            structured = variants.base(file.method) != "magnitude"
+            if structured or heads:
+                cells = _whole(file) if structured else weight_shares(masks.read(file.path), heads or 0)
+                rows += [(*place, seed, *cell, share) for cell, share in cells.items()]
+    return pd.DataFrame(rows, columns=[*PLACE, "seed", *CELL, "kept"])
+
+
+def _whole(file: MaskFile) -> dict[Cell, float]:
+    return {
+        (part.component, part.layer, index): float(flag)
+        for part in _mask(file)
+        if part.component in variants.components(file.method)
+        for index, flag in enumerate(part.kept)
+    }
+
+
+def weight_shares(table: pa.Table, heads: int) -> dict[Cell, float]:
+    """{("heads", layer, head) or ("mlp", layer, 0): the share of its weights that survives}, of the mask of
+    the weights of a model with an adapter. Counted packed, but for the columns."""
+    survive: dict[Cell, int] = {}
+    of: dict[Cell, int] = {}
+    for row in masks.scalars(table):
+        layer, shape = row["layer"].as_py(), tuple(row["shape"].as_py())
+        for component, index, flags in _pieces(row["name"].as_py(), layer, shape, row["kept"].values, heads):
+            cell = component, layer, index
+            survive[cell] = survive.get(cell, 0) + flags.true_count
+            of[cell] = of.get(cell, 0) + len(flags)
+    return {cell: survive[cell] / of[cell] for cell in sorted(of)}
+
+
+def _pieces(
+    name: str, layer: int, shape: tuple[int, ...], flags: pa.BooleanArray, heads: int
+) -> Iterator[tuple[str, int, pa.BooleanArray]]:
+    """(component, index, flags) of the parts of a parameter that belong to one head or MLP."""
+    layers, _, rest = name.removeprefix("model.").partition(f".{layer}.")
+    module = layers, rest.rpartition(".")[0]
+    if module in OUTPUTS and len(shape) == 2:
+        columns = flags.to_numpy(zero_copy_only=False).reshape(shape[0], heads, -1)
+        flags = pa.array(columns.transpose(1, 0, 2).ravel())
+    if module in OUTPUTS or module in HEADS:
+        width = len(flags) // (heads * HEADS.get(module, 1))
+        for number in range(len(flags) // width):
+            yield "heads", number % heads, flags.slice(number * width, width)
+    elif any(layers == adapter.layers and module[1] in adapter.prunable for adapter in ADAPTERS.values()):
+        yield "mlp", 0, flags
+
+
+def survival(kept: pd.DataFrame) -> pd.DataFrame:
+    """Over seeds: columns PLACE, CELL, kept (mean), sd (ddof 1), seeds. kept: see `kept`."""
+    grouped = kept.groupby([*PLACE, *CELL], sort=False)["kept"]
+    return grouped.agg(kept="mean", sd="std", seeds="size").reset_index()
+
+
+def task_survival(kept: pd.DataFrame) -> pd.DataFrame:
+    """Over tasks: columns method, size, network, CELL, tasks, sd, of, seeds. kept: see `kept`.
+
+    tasks: the mean over seeds of the number of tasks in which it survives; of magnitude masks the mean share
+    of its weights over tasks and seeds. sd: over seeds (ddof 1). of: how many tasks there are. seeds: those
+    that have a mask of every task, which alone count.
+    """
+    keys = ["method", "size", "network"]
+    of = kept.groupby(keys)["task"].nunique().rename("of")
+    grouped = kept.groupby([*keys, "seed", *CELL], sort=False)["kept"]
+    cells = grouped.agg(total="sum", mean="mean", present="count").reset_index().join(of, on=keys)
+    magnitude = cells["method"].map(variants.base) == "magnitude"
+    cells["tasks"] = cells["mean"].where(magnitude, cells["total"])
+    complete = cells[cells["present"] == cells["of"]].groupby([*keys, *CELL], sort=False)
+    found = complete.agg(
+        tasks=("tasks", "mean"), sd=("tasks", "std"), of=("of", "first"), seeds=("seed", "size")
+    )
+    return found.reset_index()
