@@ -118,11 +118,14 @@ def moments(n: Integers, a: Integers, b: Integers) -> tuple[Floats, Floats]:
 @lru_cache(maxsize=10_000)
 def _hypergeometric(n: int, a: int, b: int) -> tuple[int, Floats]:
     """(smallest value, probabilities of it and those after it), over ten standard deviations."""
+    if n == 0:
+        return 0, np.ones(1)
     mean, variance = moments(np.int64(n), np.int64(a), np.int64(b))  # type: ignore[arg-type]
     reach = 1 + 10 * float(np.sqrt(variance))
     first = max(0, a + b - n, int(mean - reach))
     values = np.arange(first, min(a, b, int(mean + reach) + 1) + 1)
-    return first, np.atleast_1d(stats.hypergeom.pmf(values, n, a, b))
+    # pmf itself takes long for large n
+    return first, np.exp(np.atleast_1d(stats.hypergeom.logpmf(values, n, a, b)))
 
 
 def pair(n: npt.ArrayLike, a: npt.ArrayLike, b: npt.ArrayLike) -> Pair:

@@ -1,0 +1,94 @@
+"""Good masks against those of the largest pre-trained weights, and what seeds share beyond them."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from analysis.pretrained_overlap import COLUMNS, pretrained_overlap
+from analysis.records import MaskFile
+from lottery_ray import masks
+from tests import picked
+
+N = 60_000
+
+
+def largest(values: np.ndarray, size: int) -> np.ndarray:
+    kept = np.zeros(values.size, bool)
+    kept[np.argsort(-values)[:size]] = True
+    return kept
+
+
+def made(folder: Path, own: float, common: float) -> list[MaskFile]:
+    """Weights are the pre-trained ones, moved by noise of each seed's own and by noise common to all."""
+    rng = np.random.default_rng(3)
+    start, moved = rng.normal(size=(2, N))
+    files = []
+    for seed, size in ((1, 30_000), (2, 30_000), (3, 24_000)):
+        tuned = start + common * moved + own * rng.normal(size=N)
+        for network, values in (("good", tuned), ("pretrained", start)):
+            kept = largest(values, size)
+            halves = [
+                masks.Part("weight", i, "weight", (N // 2,), part) for i, part in enumerate(np.split(kept, 2))
+            ]
+            path = folder / f"{network} {seed}.arrow"
+            masks.write(masks.to_table(tuple(halves), "k", dict.fromkeys(masks.IDENTITY)), path)
+            files.append(MaskFile("sst2", seed, "magnitude", "stopping", network, 0, path))
+    return files
+
+
+def flags(file: MaskFile) -> np.ndarray:
+    return np.concatenate([part.kept for part in masks.from_table(masks.read(file.path))])
+
+
+@pytest.mark.parametrize("common", [0.0, 1.0])
+def test_what_seeds_share_beyond_the_pretrained_mask(tmp_path: Path, common: float) -> None:
+    files = made(tmp_path, 0.7, common)
+    by_name = {(file.network, file.seed): flags(file) for file in files}
+    table = pretrained_overlap(files)
+    assert len(table) == 3 + 3
+    for seed in (1, 2, 3):
+        row = picked.row(table, seed=seed, other="pretrained")
+        good, start = by_name["good", seed], by_name["pretrained", seed]
+        assert row["jaccard"] == (good & start).sum() / (good | start).sum()
+        assert row["jaccard"] > row["chance_high"] > row["chance"]
+    for seed, other_seed in ((1, 2), (1, 3), (2, 3)):
+        row = picked.row(table, seed=seed, other_seed=other_seed, other="good")
+        one, other = by_name["good", seed], by_name["good", other_seed]
+        stratum = by_name["pretrained", seed] * 2 + by_name["pretrained", other_seed]
+        cells = [(one[stratum == s], other[stratum == s]) for s in np.unique(stratum)]
+        expected = sum(a.sum() * b.sum() / a.size for a, b in cells)
+        most = sum(min(a.sum(), b.sum()) for a, b in cells)
+        assert row["both"] == (one & other).sum()
+        assert row["beyond_both"] == pytest.approx(expected)
+        assert row["largest"] == most
+        assert row["share"] == pytest.approx((row["both"] - expected) / (most - expected))
+        assert row["ratio"] == pytest.approx(row["both"] / expected)
+        # ranks within a stratum are shared too, so that there is some agreement without any common noise
+        assert row["jaccard"] > row["beyond_high"] > row["beyond_chance"] > row["chance_high"]
+    shares = picked.rows(table, other="good")["share"]
+    assert ((shares > 0.4) == bool(common)).all(), shares
+
+
+def test_masks_that_are_random_within_the_strata_share_nothing_beyond(tmp_path: Path) -> None:
+    rng = np.random.default_rng(8)
+    start, files = rng.random(N), []
+    for seed in range(4):
+        model = largest(start, 20_000)
+        good = np.where(model, rng.random(N) < 0.8, rng.random(N) < 0.1)
+        for network, kept in (("good", good), ("pretrained", model)):
+            path = tmp_path / f"{network} {seed}.arrow"
+            part = masks.Part("weight", 0, "weight", (N,), kept)
+            masks.write(masks.to_table((part,), "k", dict.fromkeys(masks.IDENTITY)), path)
+            files.append(MaskFile("HANS", seed, "magnitude", "0.5", network, 0, path))
+    pairs = picked.rows(pretrained_overlap(files), other="good")
+    assert len(pairs) == 6
+    assert pairs["ratio"].between(0.98, 1.02).all()
+    assert pairs["share"].abs().max() < 0.03
+    assert (pairs["jaccard"].between(pairs["beyond_low"], pairs["beyond_high"])).mean() > 0.5
+
+
+def test_without_pretrained_masks_there_is_nothing(tmp_path: Path) -> None:
+    files = [file for file in made(tmp_path, 1, 0) if file.network == "good"]
+    table = pretrained_overlap(files)
+    assert (len(table), list(table.columns)) == (0, COLUMNS)
