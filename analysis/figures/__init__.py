@@ -38,7 +38,7 @@ def save(drawn: list[Drawing], folder: Path) -> None:
     with mpl.rc_context(STYLE):
         for drawing in drawn:
             stem = folder / drawing.name
-            drawing.figure.savefig(f"{stem}.png", dpi=150, facecolor="white", bbox_inches="tight")
+            drawing.figure.savefig(f"{stem}.png", dpi=150, facecolor="white", bbox_inches=drawing.box)
             Path(f"{stem}.svg").write_text(_on_white(drawing.svg), encoding="utf-8")
 
 

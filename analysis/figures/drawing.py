@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.transforms import Bbox
 
 from analysis import networks, variants
 from analysis.tables import Analysis
@@ -71,12 +72,19 @@ class Drawing:
     folded: bool = False
 
     @cached_property
+    def box(self) -> Bbox:
+        """What holds all that is drawn, in inches; laid out once, as that takes long."""
+        self.figure.draw_without_rendering()
+        self.figure.set_layout_engine("none")
+        return self.figure.get_tightbbox().padded(0.1)
+
+    @cached_property
     def svg(self) -> str:
-        """An SVG file on no ground, with fonts as text; drawn once, as that takes long."""
+        """An SVG file on no ground, with fonts as text; made once, too."""
         buffer = io.StringIO()
         with mpl.rc_context(STYLE):
             self.figure.savefig(
-                buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None}
+                buffer, format="svg", transparent=True, bbox_inches=self.box, metadata={"Date": None}
             )
         return re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
 

@@ -1,6 +1,7 @@
 """Matrices of numbers as colours, each with its number."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -24,13 +25,14 @@ def heatmap(
     for (line, column), mean in np.ndenumerate(means):
         if np.isnan(mean):
             continue
-        ink = "#000000" if 2 * mean > sum(ends) else "#ffffff"
+        paint = "#000000" if 2 * mean > sum(ends) else "#ffffff"
+        style: dict[str, Any] = {"ha": "center", "va": "center", "color": paint, "in_layout": False}
         sd = np.nan if sds is None else float(sds[line, column])
         lift = 0 if np.isnan(sd) else 0.13
         middle = column + 0.5
-        axis.text(middle, line + 0.5 - lift, shown(mean), fontsize=8, ha="center", va="center", color=ink)
+        axis.text(middle, line + 0.5 - lift, shown(mean), fontsize=8, **style)
         if not np.isnan(sd):
-            axis.text(middle, line + 0.76, shown(sd), fontsize=5.5, ha="center", va="center", color=ink)
+            axis.text(middle, line + 0.76, shown(sd), fontsize=5.5, **style)
         if framed is not None and framed[line, column]:
             axis.add_patch(Rectangle((column + 0.04, line + 0.04), 0.92, 0.92, fill=False, ec=INK, lw=1.6))
     axis.set_ylim(len(means), 0)

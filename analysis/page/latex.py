@@ -41,9 +41,9 @@ def write(found: Analysis, folder: Path) -> None:
 
 def latex(table: Table) -> str:
     r"""To be \input where booktabs is loaded, and longtable if there are more than ONE_PAGE rows."""
-    if not table.headers:
+    if not table.rows:
         return f"% {escaped(table.name)}: nothing recorded\n"
-    columns = "".join("r" if number else "l" for number in table.is_number) or "l" * len(table.headers)
+    columns = "".join("r" if number else "l" for number in table.is_number)
     top = f"\\toprule\n{_row(table.headers)}\n\\midrule"
     body = "\n".join(_row(["" if cell.again else cell.text for cell in row]) for row in table.rows)
     caption = rf"\caption{{{escaped(table.caption)}}}\label{{tab:{table.name}}}"

@@ -134,18 +134,30 @@ def task_overlap(found: Analysis) -> Table:
 
 def pretrained_overlap(found: Analysis) -> Table:
     """Good magnitude masks against the largest weights of the pre-trained model."""
-    labels = {"task", "method", "size", "network", "component", "versus"}
     frame = found.pretrained_overlap
-    shown = [*columns.place(found)]
-    for name in frame.columns:
-        words = str(name).replace("_", " ")
-        if name in labels - {"task", "method", "size"}:
-            shown.append(columns.word(str(name), words))
-        elif name not in labels:
-            shown.append(columns.value(str(name), words))
+    if len(frame):
+        groups = frame.groupby(["task", "method", "size", "component", "other"], sort=False)
+        frame = groups.mean(numeric_only=True).reset_index().assign(rows=groups.size().to_numpy())
+    whose = {"pretrained": "good and pre-trained", "good": "good of two seeds"}
+    shown = [
+        *columns.place(found),
+        columns.word("other", "masks", words=whose),
+        columns.value("jaccard", "Jaccard"),
+        columns.value("chance", "same size"),
+        columns.value("beyond_chance", "same share of pre-trained"),
+        columns.value("ratio", "ratio", 2),
+        columns.share("share", "of what is possible"),
+        columns.count("kept"),
+        columns.count("both", "shared"),
+        columns.count("chance_both", "by chance"),
+        columns.count("beyond_both", "by chance, same share of pre-trained"),
+        columns.count("rows", "seeds or pairs"),
+    ]
     caption = (
-        "Good magnitude masks beside the largest weights of the pre-trained model: how much they share with"
-        " it, and how much two seeds agree beyond it."
+        "Good magnitude masks beside the largest weights of the pre-trained model, means over seeds or pairs"
+        " of seeds. Two seeds agree because both keep large pre-trained weights; the second null keeps as"
+        " many of those as each does. Ratio: shared weights over that null's. Of what is possible: how far"
+        " between that null and the largest overlap there could be."
     )
     return table("pretrained_overlap", caption, frame, shown, labels=3)
 

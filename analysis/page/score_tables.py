@@ -64,8 +64,10 @@ def gaps(found: Analysis) -> Table:
         columns.verdict(),
         columns.difference("effect", "effect size", 2),
         columns.interval("effect_low", "effect_high", "its 95% interval", sign=True, digits=1),
-        columns.probability("p", least="p_least"),
-        columns.probability("p_holm", "p, Holm"),
+        columns.probability("t_p", "p, t test"),
+        columns.probability("t_p_holm", "Holm"),
+        columns.probability("p", "p, sign flips", least="p_least"),
+        columns.probability("p_holm", "Holm"),
         columns.value("dev_se", "dev-set SE"),
         columns.count("seeds_needed", "seeds to settle"),
         columns.count("n", "seeds"),
@@ -74,9 +76,10 @@ def gaps(found: Analysis) -> Table:
     caption = (
         "Gaps in dev score: mean over seeds ± half-width of the 95% t interval, paired by seed unless marked"
         " unpaired. Undecided: the interval holds zero, or there is one seed. Effect size: the mean in"
-        " standard deviations over seeds. p: exact sign-flip test, beside the least that so many seeds can"
-        " give; Holm: corrected over tasks. Dev-set SE: the sampling error of the dev examples. Seeds to"
-        " settle: how many would take the interval off zero if the gap is what it seems."
+        " standard deviations over seeds, corrected for few seeds. p: of the paired t test, which agrees with"
+        " the verdict, and of the exact sign-flip test, beside the least that so many seeds can give; Holm:"
+        " corrected over tasks. Dev-set SE: the sampling error of the dev examples, which all seeds share."
+        " Seeds to settle: how many would take the interval off zero if the gap is what it seems."
     )
     return table("gaps", caption, ordered(found.gaps), shown, labels=4)
 
