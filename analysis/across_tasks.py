@@ -37,13 +37,14 @@ def across_tasks(gaps: pd.DataFrame, conclusive: Collection[str]) -> pd.DataFram
     judged = gaps[gaps["task"].isin(list(conclusive))]
     table = []
     for names, group in judged.groupby(COMPARISON, sort=False):
-        several = group[group["n"] > 1]
-        table.append(dict(zip(COMPARISON, names, strict=True)) | model(several if len(several) else group))
+        table.append(dict(zip(COMPARISON, names, strict=True)) | model(group))
     return pd.DataFrame(table, columns=COLUMNS)
 
 
 def model(gaps: pd.DataFrame) -> dict[str, Any]:
     """The columns of `across_tasks` after those of the comparison. gaps: one row per task."""
+    several = gaps[gaps["n"] > 1]
+    gaps = several if len(several) else gaps
     n, mean, sd = (gaps[name].to_numpy(np.float64) for name in ("n", "mean", "sd"))
     row = {"tasks": len(gaps), "n": int(n.sum()), "mean": float(mean.mean())}
     row |= _fixed(n, mean, sd**2 / n)

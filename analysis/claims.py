@@ -1,0 +1,133 @@
+"""The claims of the paper's abstract, judged by what a study measured.
+
+The rules are in `paper_claims`. One task or one seed is not enough data for any of them. Only conclusive
+tasks count, at the size where the search stopped. Intervals are over seeds: another dev set's examples could
+move them further, see dev_se of `gaps`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from analysis import evidence, networks, variants
+from analysis.across_tasks import model
+from analysis.cells import number
+from analysis.paper_claims import (
+    CONTRADICTED,
+    EXPLAINED,
+    OPEN,
+    PARTS,
+    SUPPORTED,
+    TRAINABLE,
+    USEFUL,
+    Claim,
+    comparable,
+    unstable,
+    worse,
+)
+from analysis.statistics import CONFIDENCE
+
+COLUMNS = [
+    "claim",
+    "quote",
+    "method",
+    "measured",
+    "estimate",
+    "low",
+    "high",
+    "unit",
+    "tasks",
+    "verdict",
+    "rule",
+]
+METHODS = ("structured", "magnitude")
+"""What the abstract is about; their variants are judged too."""
+MEASURES = ("pruned", "retrained")
+
+
+def claims(
+    gaps: pd.DataFrame,
+    summary: pd.DataFrame,
+    tasks: pd.DataFrame,
+    overlap: pd.DataFrame,
+    agreement: pd.DataFrame,
+) -> pd.DataFrame:
+    """One row per claim and method: columns COLUMNS. gaps: paired or not, see `gaps`. summary: see
+    `statistics`. tasks: see `baselines.judged`. overlap, agreement: see the modules of these names.
+
+    claim, quote: in short, and from the abstract. measured: a sentence. estimate, low, high, unit: the number
+    that the rule is about, with its 95% interval, NaN without one. tasks: how many it is from. verdict:
+    SUPPORTED, CONTRADICTED or OPEN. rule: how it is reached, the same for every method and study. A claim on
+    which nothing is measured has one row, with method "".
+    """
+    counting = [_counting(table, tasks) for table in (gaps, summary, overlap, agreement)]
+    table: list[dict[str, Any]] = []
+    for claim, found in _measured(tasks, *counting):
+        rows = [_row(claim, str(method), group) for method, group in found.groupby("method", sort=False)]
+        nothing = {"method": "", "measured": "Not measured.", "tasks": 0, "verdict": OPEN}
+        table += [vars(claim) | row for row in rows or [nothing]]
+    return pd.DataFrame(table, columns=COLUMNS)
+
+
+def _counting(table: pd.DataFrame, tasks: pd.DataFrame) -> pd.DataFrame:
+    """Conclusive tasks, the stopping size, the methods of the abstract and the full models."""
+    conclusive = tasks.loc[tasks["conclusive"].astype(bool), "task"]
+    sized = table["size"].isin(["", networks.STOPPING])
+    judged = table["method"].map(lambda name: not name or variants.base(name) in METHODS).astype(bool)
+    return table[table["task"].isin(conclusive) & sized & judged]
+
+
+def _measured(
+    tasks: pd.DataFrame,
+    gaps: pd.DataFrame,
+    summary: pd.DataFrame,
+    overlap: pd.DataFrame,
+    agreement: pd.DataFrame,
+) -> Iterator[tuple[Claim, pd.DataFrame]]:
+    """Each claim, and what `evidence` has on it."""
+    for measure in MEASURES:
+        yield comparable(measure), evidence.losses(gaps, summary, measure)
+    for network in ("bad", "random"):
+        for measure in MEASURES:
+            yield worse(network, measure), evidence.good_minus(gaps, network, measure)
+    yield TRAINABLE, evidence.ways(summary, tasks)
+    yield USEFUL, evidence.starts(summary)
+    for component in PARTS:
+        yield unstable(component), evidence.kappas(agreement, overlap, component)
+    yield EXPLAINED, pd.DataFrame(columns=evidence.COLUMNS)
+
+
+def _row(claim: Claim, method: str, found: pd.DataFrame) -> dict[str, Any]:
+    """found: what `evidence` has on one method."""
+    fitted = model(found)
+    low, high = (fitted.get(f"wide_{end}" if claim.wide else end, np.nan) for end in ("low", "high"))
+    verdict = claim.verdict(low, high) if fitted["tasks"] > 1 else OPEN
+    row = {"method": method, "estimate": fitted["mean"], "low": low, "high": high, "tasks": fitted["tasks"]}
+    return row | {"verdict": verdict, "measured": _sentence(claim, found, row)}
+
+
+def _sentence(claim: Claim, found: pd.DataFrame, row: dict[str, Any]) -> str:
+    tasks = f"mean of {row['tasks']} tasks" if row["tasks"] > 1 else "on one task"
+    span = f" [{number(row['low'])}, {number(row['high'])}]" if row["low"] <= row["high"] else ""
+    text = f"{claim.about}: {number(row['estimate'])}{span} {claim.unit}, {tasks}."
+    if (found["n"] == 1).all():
+        return f"{text} From one seed, so without an interval."
+    alone = [claim.verdict(*ends) for ends in _alone(found)]
+    text += f" Tasks by themselves: {alone.count(SUPPORTED)} support, {alone.count(CONTRADICTED)} contradict."
+    if "jaccard" in found:
+        jaccard, chance = found["jaccard"].mean(), found["chance"].mean()
+        text += f" Mean Jaccard of two seeds {number(jaccard)}, by chance {number(chance)}."
+    if "paired" in found and not found["paired"].all():
+        text += " How the seeds pair is unknown; the interval holds whatever it was."
+    return text
+
+
+def _alone(found: pd.DataFrame) -> Iterator[tuple[float, float]]:
+    """The interval of each task over its seeds; the value itself where it has no spread."""
+    for n, mean, sd in found[["n", "mean", "sd"]].itertuples(index=False):
+        if n > 1:
+            half = 0.0 if np.isnan(sd) else stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * sd / np.sqrt(n)
+            yield mean - half, mean + half

@@ -1,0 +1,189 @@
+"""The paper's claims: every rule both ways, and never from too little."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from analysis import agreement, mask_groups, overlap, published, records
+from analysis.cells import rows
+from analysis.claims import COLUMNS, claims
+from analysis.gaps import unpaired_gaps
+from analysis.paper_claims import CONTRADICTED, OPEN, SUPPORTED
+from analysis.statistics import NETWORK
+from lottery_ray.published import import_published
+from lottery_ray.store import Store
+
+PAPER = Path(__file__).parents[2] / "shared" / "paper"
+ABSTRACT = (
+    "Large Transformer-based models were shown to be reducible to a smaller number of self-attention"
+    " heads and layers. We consider this phenomenon from the perspective of the lottery ticket"
+    " hypothesis, using both structured and magnitude pruning. For fine-tuned BERT, we show that (a) it"
+    " is possible to find subnetworks achieving performance that is comparable with that of the full"
+    " model, and (b) similarly-sized subnetworks sampled from the rest of the model perform worse."
+    " Strikingly, with structured pruning even the worst possible subnetworks remain highly trainable,"
+    ' indicating that most pre-trained BERT weights are potentially useful. We also study the "good"'
+    " subnetworks to see if their success can be attributed to superior linguistic knowledge, but find"
+    " them unstable, and not explained by meaningful self-attention patterns."
+)
+"""arXiv 2005.00561."""
+TASKS = {"cola": 0.0, "sst2": 0.5, "rte": 0.5}
+"""{task: majority}"""
+SCORES = {"full": 0.9, "good": 0.87, "random": 0.8, "bad": 0.75, "random, random start": 0.55}
+A, B, C, USEFUL, D, E = (
+    "(a) good comes close to full, retrained",
+    "(b) bad is worse than good, retrained",
+    "(c) bad, retrained, comes closer to full than to majority",
+    "(c) pre-trained weights help random, retrained",
+    "(d) good differs from seed to seed: heads",
+    "(e) attention patterns do not explain good",
+)
+
+
+def judged(
+    *, sd: float = 0.01, n: int = 5, tasks: int = 3, kappa: float = 0.2, **changes: float
+) -> pd.DataFrame:
+    """The claims of a study of structured pruning whose networks have these mean scores on every task."""
+    names = list(TASKS)[:tasks]
+    summary = pd.DataFrame(
+        [
+            (
+                task,
+                *(
+                    ("", "", name, "fine-tuned")
+                    if name == "full"
+                    else ("structured", "stopping", name, measure)
+                ),
+            )
+            for task in names
+            for name in SCORES
+            for measure in ("pruned", "retrained")
+            if name != "full" or measure == "pruned"
+        ],
+        columns=NETWORK,
+    )
+    means = SCORES | changes
+    summary = summary.assign(n=n, mean=summary["network"].map(means), sd=sd if n > 1 else np.nan)
+    masks = pd.DataFrame({"task": names, "seeds": n}).assign(
+        method="structured", size="stopping", network="good", component="heads", jaccard=0.5, chance=0.4
+    )
+    masks["fleiss_kappa"] = kappa + 0.01 * np.arange(tasks) if n > 1 else np.nan
+    task_table = pd.DataFrame(
+        {"task": names, "majority": [TASKS[name] for name in names], "conclusive": True}
+    )
+    return claims(unpaired_gaps(summary), summary, task_table, masks, masks)
+
+
+def verdict(table: pd.DataFrame, claim: str) -> str:
+    [row] = rows(table[table["claim"] == claim])
+    return str(row["verdict"])
+
+
+@pytest.mark.parametrize(
+    ("claim", "supports", "contradicts", "undecided"),
+    [
+        (A, {"good": 0.87}, {"good": 0.7}, {"good": 0.81}),
+        (B, {"bad": 0.75}, {"bad": 0.95}, {"bad": 0.87}),
+        (C, {"bad": 0.85}, {"bad": 0.45}, {"bad": 0.65}),
+        (USEFUL, {"random": 0.8}, {"random": 0.3}, {"random": 0.55}),
+        (D, {"kappa": 0.2}, {"kappa": 0.7}, {"kappa": 0.4}),
+    ],
+)
+def test_every_rule_supports_contradicts_and_leaves_open(
+    claim: str, supports: dict[str, Any], contradicts: dict[str, Any], undecided: dict[str, Any]
+) -> None:
+    found = [verdict(judged(**case), claim) for case in (supports, contradicts, undecided)]
+    assert found == [SUPPORTED, CONTRADICTED, OPEN]
+
+
+TOO_LITTLE: list[Callable[[], pd.DataFrame]] = [lambda: judged(n=1), lambda: judged(tasks=1)]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("study", TOO_LITTLE, ids=["one seed", "one task"])
+def test_one_seed_and_one_task_are_not_enough(study: Callable[[], pd.DataFrame]) -> None:
+    found = study()
+    assert set(found["verdict"]) == {OPEN}
+    assert found.loc[found["claim"] == A, "estimate"].notna().all()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_study_without_anything_has_every_claim_and_no_verdict() -> None:
+    nothing = judged(tasks=0)
+    assert list(nothing) == COLUMNS
+    assert set(nothing["verdict"]) == {OPEN}
+    assert set(nothing["method"]) == {""}
+    assert set(nothing["claim"]) == set(judged()["claim"])
+
+
+def test_the_estimates_are_the_means_over_tasks() -> None:
+    table = judged().set_index("claim")
+    assert table.loc[A, "estimate"] == pytest.approx(0.03 / 0.9)
+    half = stats.t.ppf(0.975, 12) * (0.02 / 0.9) / np.sqrt(15)
+    assert [table.loc[A, "low"], table.loc[A, "high"]] == pytest.approx(
+        [0.03 / 0.9 - half, 0.03 / 0.9 + half]
+    )
+    assert table.loc[C, "estimate"] == pytest.approx((0.75 / 0.9 + 2 * 0.25 / 0.4) / 3)
+    assert table.loc[D, "estimate"] == pytest.approx(0.21)
+    low, high = stats.ttest_1samp([0.20, 0.21, 0.22], 0).confidence_interval()
+    assert [table.loc[D, "low"], table.loc[D, "high"]] == pytest.approx([low, high])
+    assert "Mean Jaccard of two seeds 0.500, by chance 0.400." in str(table.loc[D, "measured"])
+    assert (table["tasks"].drop(E) <= 3).all()
+
+
+def test_only_conclusive_tasks_and_the_methods_of_the_abstract_count() -> None:
+    """Tasks that are not judged, heads alone and other sizes change nothing."""
+    names = dict(zip(NETWORK, ["cola", "structured", "stopping", "good", "retrained"], strict=True))
+
+    def row(mean: float, **other: str) -> dict[str, Any]:
+        return names | other | {"n": 5, "mean": mean, "sd": 0.01}
+
+    full = {"method": "", "size": "", "network": "full", "measure": "fine-tuned"}
+    known = [row(0.9, **full), row(0.9, **full | {"task": "rte"}), row(0.87), row(0.87, task="rte")]
+    beside = [
+        row(0.1, size="0.5"),
+        row(0.1, method="heads"),
+        row(0.1, task="hans"),
+        row(0.9, **full, task="hans"),
+    ]
+    tasks = pd.DataFrame({"task": ["cola", "rte"], "majority": 0.0, "conclusive": True})
+    masks = pd.DataFrame(columns=[*NETWORK[:4], "component", "seeds", "fleiss_kappa", "jaccard", "chance"])
+    tables = [pd.DataFrame(known), pd.DataFrame(known + beside)]
+    one, other = (claims(unpaired_gaps(table), table, tasks, masks, masks) for table in tables)
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_quotes_are_the_abstracts() -> None:
+    for quote in judged()["quote"]:
+        assert all(part.strip() in ABSTRACT for part in quote.replace("[...],", "[...]").split("[...]"))
+
+
+def test_claims_and_methods_name_rows_and_rules_do_not_depend_on_results() -> None:
+    one, other = judged(), judged(good=0.5, kappa=0.9)
+    assert not one[["claim", "method"]].duplicated().any()
+    pd.testing.assert_frame_equal(one[["claim", "rule"]], other[["claim", "rule"]])
+    assert one.groupby("claim")["rule"].nunique().eq(1).all()
+
+
+def test_the_papers_own_results(tmp_path: Path) -> None:
+    """Kappas as published, and full minus good as in protocol.md 7.2."""
+    if not PAPER.exists():
+        pytest.skip("the released masks are not at hand")
+    import_published(PAPER / "masks.parquet", str(tmp_path / "root"), PAPER / "published_results.csv")
+    root = records.read(Store.open(str(tmp_path / "root")), tmp_path)
+    groups, summary = mask_groups.of_seeds(root.masks()), published.summary(root)
+    tables = overlap.of_seeds(groups), agreement.agreement(groups)
+    found = claims(unpaired_gaps(summary), summary, published.judged(root), *tables)
+    table = found.set_index(["claim", "method"])
+    kappas = [0.2281, 0.3245, 0.2153, 0.2215, 0.1912, 0.2576, 0.3015, 0.1799]  # without WNLI
+    assert table.loc[(D, "structured"), "estimate"] == pytest.approx(np.mean(kappas), abs=5e-5)
+    assert table.loc[(D, "structured"), "verdict"] == SUPPORTED
+    full = np.array([0.5604, 0.9257, 0.8392, 0.9092, 0.8865, 0.8448, 0.9153, 0.6325])
+    good = np.array([0.5439, 0.9154, 0.8402, 0.9068, 0.8795, 0.8390, 0.9085, 0.6144])
+    assert table.loc[(A, "magnitude"), "estimate"] == pytest.approx(((full - good) / full).mean(), abs=5e-5)
+    assert table.loc[(A, "magnitude"), "verdict"] == SUPPORTED
+    assert set(found["tasks"]) <= {0, 8}
