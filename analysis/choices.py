@@ -4,11 +4,13 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analysis import networks, overlap, variants
+from analysis import networks, variants
+from analysis.chance import chance_jaccard
+from analysis.overlap import jaccard
 from analysis.records import Root
 from analysis.statistics import INTERVAL, by_seed, t_interval, verdict
 from lottery_ray import masks
-from lottery_ray.tasks import TASKS
+from lottery_ray.tasks import order
 
 MASK = ["task", "method", "versus", "component", "seed", "n", "kept", "versus_kept", "both"]
 MASK += ["jaccard", "chance"]
@@ -29,30 +31,30 @@ def masks_of_choices(root: Root) -> pd.DataFrame:
     """Good masks of a variant and of the plain method, of the same task and seed, at the stopping size:
     columns task, method, versus (the plain one), component, seed, n (components), kept, versus_kept,
     both, jaccard, chance (expected of two random masks of these sizes)."""
-    tables = {
-        (record.labels["task"], record.labels["seed"], root.methods[record.key]): record
-        for record in overlap.good(root)
-        if networks.size(record) == networks.STOPPING
+    files = {
+        (file.task, file.seed, file.method): file
+        for file in root.masks()
+        if file.network == "good" and file.size == networks.STOPPING
     }
     rows = []
-    for method, plain in compared(pd.Series([method for _, _, method in tables], dtype=str)):
-        for (task, seed, other), record in tables.items():
-            if other != method or (task, seed, plain) not in tables:
+    for method, plain in compared(pd.Series([method for _, _, method in files], dtype=str)):
+        for (task, seed, other), file in files.items():
+            if other != method or (task, seed, plain) not in files:
                 continue
-            pair = (record, tables[task, seed, plain])
-            one, two = (masks.read(root.artifact(ticket, "mask.arrow")) for ticket in pair)
-            found = masks.overlaps(one, two)
-            for component in variants.components(method):
+            found = masks.overlaps(masks.read(file.path), masks.read(files[task, seed, plain].path))
+            for component in (name for name in variants.components(method) if name in found):
+                pair = found[component]
+                sizes = (pair.n, pair.a, pair.b)
                 names = (task, method, plain, component, seed)
-                rows.append((*names, *overlap.counts(found[component])))
+                rows.append((*names, *sizes, pair.both, jaccard(pair), chance_jaccard(*sizes)))
     return pd.DataFrame(rows, columns=MASK)
 
 
 def mask_summary(pairs: pd.DataFrame, overlaps: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds: columns MEAN. between_seeds, between_chance: the Jaccard of the plain method's
-    masks between seeds, and its chance. pairs: see `masks_of_choices`; overlaps: see `overlap.summary`."""
+    masks between seeds, and its chance. pairs: see `masks_of_choices`; overlaps: see `overlap.of_seeds`."""
     rows = []
-    stopping = overlaps[overlaps["size"] == networks.STOPPING]
+    stopping = overlaps[(overlaps["size"] == networks.STOPPING) & (overlaps["network"] == "good")]
     plain = stopping.set_index(["task", "method", "component"])[["jaccard", "chance"]]
     for names, group in pairs.groupby(MASK[:4], sort=False):
         task, _, versus, component = names
@@ -63,10 +65,7 @@ def mask_summary(pairs: pd.DataFrame, overlaps: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_task(table: pd.DataFrame) -> pd.DataFrame:
-    order = list(TASKS)
-    return table.sort_values(
-        "task", key=lambda tasks: tasks.map(order.index), kind="stable", ignore_index=True
-    )
+    return table.sort_values("task", key=lambda tasks: tasks.map(order), kind="stable", ignore_index=True)
 
 
 def scores_of_choices(scores: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:

@@ -1,47 +1,86 @@
-"""Write the report of a root: CSV files, figures, one HTML page, and a table for the terminal."""
+"""Write the report of a root, or of two side by side: a page, tables, figures, and lines for a terminal."""
 
 import sys
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
 
-from analysis import figures, page, terminal
+from analysis import comparison, figures, page, terminal, tidy
+from analysis.comparison import Comparison
+from analysis.figures import side_by_side as figures_of_two
+from analysis.page import latex
+from analysis.page import side_by_side as page_of_two
 from analysis.tables import Analysis, analyse
 from lottery_ray.store import Store
 
 
-def write(root: str, console: Console | None = None) -> Path:
+def write(root: str, console: Console | None = None, only: Sequence[str] = ()) -> Path:
     """Analyse a finished or half-finished root and write its report; returns the path of index.html.
 
     It goes to ROOT/report/, or, where the root is not on this machine, to report-NAME/ in the working
-    directory. Prints the table and the conclusions, and where the report is on the last line. Raises
-    InputError if the root cannot be reported on.
+    directory: index.html, NAME.csv and NAME.tex of every table, numbers.parquet with all of them, and every
+    figure as PNG and SVG in figures/. Prints the table and the conclusions, and where the report is on the
+    last line. only: see `analyse`. Raises InputError if the root cannot be reported on.
     """
-    if console is None:
-        console = Console(width=None if sys.stdout.isatty() else 100)
-    found = analyse(root)
+    console = console or _console()
+    found = analyse(root, only)
     folder = _folder(root)
     folder.mkdir(parents=True, exist_ok=True)
     _write_csv(found, folder)
+    latex.write(found, folder)
+    tidy.write(found, folder / "numbers.parquet")
     drawn = figures.draw(found)
     figures.save(drawn, folder / "figures")
     index = folder / "index.html"
     index.write_text(page.render(found, drawn), encoding="utf-8")
     terminal.show(found, console)
-    console.print(f"Report: {index}", soft_wrap=True, highlight=False, markup=False)
+    _say(index, console)
     return index
+
+
+def write_two(root: str, other: str, console: Console | None = None, only: Sequence[str] = ()) -> Path:
+    """Put two studies side by side; returns the path of index.html.
+
+    It goes to beside-OTHER/ in the folder of the first one's report, with a CSV and LaTeX file per table.
+    Raises InputError if one of them cannot be reported on.
+    """
+    console = console or _console()
+    found = comparison.compare(analyse(root, only), analyse(other, only))
+    folder = _folder(root) / f"beside-{_name(other)}"
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_csv(found, folder)
+    for table in page_of_two.tables(found):
+        (folder / f"{table.name}.tex").write_text(latex.latex(table), encoding="utf-8")
+    drawn = figures_of_two.draw(found)
+    figures.save(drawn, folder / "figures")
+    index = folder / "index.html"
+    index.write_text(page_of_two.render(found, drawn), encoding="utf-8")
+    terminal.show_two(found, console)
+    _say(index, console)
+    return index
+
+
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 100)
+
+
+def _say(index: Path, console: Console) -> None:
+    console.print(f"Report: {index}", soft_wrap=True, highlight=False, markup=False)
 
 
 def _folder(root: str) -> Path:
     store = Store.open(root)
-    if store.local:
-        return Path(store.path) / "report"
-    return Path(f"report-{store.path.rstrip('/').rpartition('/')[2]}").resolve()
+    return Path(store.path) / "report" if store.local else Path(f"report-{_name(root)}").resolve()
 
 
-def _write_csv(found: Analysis, folder: Path) -> None:
+def _name(root: str) -> str:
+    return Store.open(root).path.rstrip("/").rpartition("/")[2]
+
+
+def _write_csv(found: Analysis | Comparison, folder: Path) -> None:
     for field in fields(found):
         if isinstance(table := getattr(found, field.name), pd.DataFrame):
             table.to_csv(folder / f"{field.name}.csv", index=False)

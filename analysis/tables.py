@@ -7,13 +7,22 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import choices, inventory, nulls, overlap, published, records, statistics
+from analysis import choices, importance, inventory, nulls, overlap, published, records, statistics, survival
+from analysis.across_tasks import across_tasks
+from analysis.agreement import agreement
 from analysis.baselines import baselines, judged
+from analysis.claims import claims
 from analysis.composition import composition
+from analysis.gaps import gaps as paired_gaps
+from analysis.gaps import unpaired_gaps
+from analysis.mask_groups import of_seeds
+from analysis.pretrained_overlap import pretrained_overlap
 from analysis.scores import scores
 from analysis.searches import searches
 from analysis.size_meanings import size_meanings
 from analysis.sizes import extremes, sizes
+from analysis.spread import spread
+from analysis.task_overlap import task_overlap
 from analysis.versus_paper import versus_paper
 from lottery_ray.store import Store
 
@@ -23,16 +32,22 @@ class Analysis:
     """The tables of one root; the functions that make them say what their columns are.
 
     scores: one row per score; a full model has method "", size "" and measure "fine-tuned"; se is the
-    dev set's standard error. summary, gaps: see `statistics`. composition: see `composition`.
-    null_draws, null_tests, null_summary: see `nulls`. choice_scores, choice_pairs, choice_masks: see
-    `choices`. baselines, tasks: see `baselines`. overlap_pairs, overlap, survival: see `overlap`.
-    sizes, extremes: see `sizes`. searches: see `searches`. missing, setup, methods: see `inventory`.
+    dev set's standard error. summary: means over seeds, and what others published as means.
+    gaps, across_tasks, spread, composition: scores compared (modules of these names). null_draws,
+    null_tests, null_summary: see `nulls`. choice_scores, choice_pairs, choice_masks: see `choices`.
+    baselines, tasks: see `baselines`. claims: the paper's, judged. versus_paper: beside the published scores.
+    overlap_pairs, overlap, overlap_layers: see `overlap`. agreement, task_overlap, pretrained_overlap:
+    modules of these names. survival, task_survival: see `survival`. importance, importance_agreement: see
+    `importance`. sizes, extremes: see `sizes`; size_meanings: what they are shares of. searches: see
+    `searches`. missing, setup, methods: see `inventory`.
     """
 
     uri: str
     scores: pd.DataFrame
     summary: pd.DataFrame
     gaps: pd.DataFrame
+    across_tasks: pd.DataFrame
+    spread: pd.DataFrame
     composition: pd.DataFrame
     null_draws: pd.DataFrame
     null_tests: pd.DataFrame
@@ -42,27 +57,25 @@ class Analysis:
     choice_masks: pd.DataFrame
     baselines: pd.DataFrame
     tasks: pd.DataFrame
+    claims: pd.DataFrame
+    versus_paper: pd.DataFrame
     overlap_pairs: pd.DataFrame
     overlap: pd.DataFrame
+    overlap_layers: pd.DataFrame
+    agreement: pd.DataFrame
+    task_overlap: pd.DataFrame
+    pretrained_overlap: pd.DataFrame
     survival: pd.DataFrame
+    task_survival: pd.DataFrame
+    importance: pd.DataFrame
+    importance_agreement: pd.DataFrame
     sizes: pd.DataFrame
+    size_meanings: pd.DataFrame
     extremes: pd.DataFrame
     searches: pd.DataFrame
     missing: pd.DataFrame
     setup: pd.DataFrame
     methods: pd.DataFrame
-    across_tasks: pd.DataFrame
-    spread: pd.DataFrame
-    claims: pd.DataFrame
-    versus_paper: pd.DataFrame
-    overlap_layers: pd.DataFrame
-    agreement: pd.DataFrame
-    task_overlap: pd.DataFrame
-    pretrained_overlap: pd.DataFrame
-    task_survival: pd.DataFrame
-    importance: pd.DataFrame
-    importance_agreement: pd.DataFrame
-    size_meanings: pd.DataFrame
 
 
 def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
@@ -75,19 +88,28 @@ def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
     with tempfile.TemporaryDirectory(prefix="lottery_ray_") as copies:
         found = records.read(store, Path(copies), only)
         table = scores(found)
+        every = found.masks()
+        groups = of_seeds(every)
+        kept = survival.kept(every, survival.heads(found))
         summary = pd.concat([statistics.summary(table), published.summary(found)], ignore_index=True)
-        gaps = statistics.gaps(table)
+        gaps = pd.concat(
+            [paired_gaps(table, found), unpaired_gaps(published.summary(found))], ignore_index=True
+        )
         base = baselines(found)
-        pairs = overlap.pairs(found)
-        overlaps = overlap.summary(pairs)
-        null_draws = nulls.draws(found)
-        null_tests = nulls.tests(null_draws)
+        tasks = pd.concat([judged(base), published.judged(found)], ignore_index=True)
+        conclusive = tasks.loc[tasks["conclusive"].astype(bool), "task"]
+        overlaps = overlap.of_seeds(groups)
+        agreed = agreement(groups)
+        null_tests = nulls.tests(null_draws := nulls.draws(found))
         choice_pairs = choices.masks_of_choices(found)
+        scored = importance.importance(found)
         return Analysis(
             uri=root,
             scores=table,
             summary=summary,
             gaps=gaps,
+            across_tasks=across_tasks(gaps, conclusive),
+            spread=spread(table),
             composition=composition(table),
             null_draws=null_draws,
             null_tests=null_tests,
@@ -96,26 +118,24 @@ def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
             choice_pairs=choice_pairs,
             choice_masks=choices.mask_summary(choice_pairs, overlaps),
             baselines=base,
-            tasks=pd.concat([judged(base), published.judged(found)], ignore_index=True),
-            overlap_pairs=pairs,
+            tasks=tasks,
+            claims=claims(gaps, summary, tasks, overlaps, agreed),
+            versus_paper=versus_paper(summary),
+            overlap_pairs=overlap.of_pairs(groups),
             overlap=overlaps,
-            survival=overlap.survival(found),
+            overlap_layers=overlap.of_layers(groups),
+            agreement=agreed,
+            task_overlap=task_overlap(every),
+            pretrained_overlap=pretrained_overlap(every),
+            survival=survival.survival(kept),
+            task_survival=survival.task_survival(kept),
+            importance=scored,
+            importance_agreement=importance.agreement(scored),
             sizes=sizes(found),
+            size_meanings=size_meanings(found),
             extremes=extremes(found),
             searches=searches(found),
             missing=inventory.missing(found),
             setup=inventory.setup(found),
             methods=inventory.methods(found),
-            across_tasks=pd.DataFrame(),
-            spread=pd.DataFrame(),
-            claims=pd.DataFrame(),
-            versus_paper=versus_paper(summary),
-            overlap_layers=pd.DataFrame(),
-            agreement=pd.DataFrame(),
-            task_overlap=pd.DataFrame(),
-            pretrained_overlap=pd.DataFrame(),
-            task_survival=pd.DataFrame(),
-            importance=pd.DataFrame(),
-            importance_agreement=pd.DataFrame(),
-            size_meanings=size_meanings(found),
         )

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from analysis import cautions, conclusions
 from analysis.cells import number, rows, signed, with_interval
+from analysis.comparison import Comparison
 from analysis.tables import Analysis
 from lottery_ray.tasks import metric_name, title
 
@@ -33,6 +34,24 @@ def show(found: Analysis, console: Console) -> None:
     if len(found.missing):
         console.print(
             f"Missing: {len(found.missing)} results have no record yet; the page lists them.", highlight=False
+        )
+
+
+def show_two(found: Comparison, console: Console) -> None:
+    """Print where two studies differ beyond their intervals, and how many networks they share."""
+    for table, words in ((found.scores, "network"), (found.gaps, "gap")):
+        apart = table[(table["low"] > 0) | (table["high"] < 0)]
+        console.print(
+            f"{len(table)} {words}s are in both studies; the interval of the difference excludes zero in"
+            f" {len(apart)} of them.",
+            highlight=False,
+        )
+    for row in rows(found.claims[found.claims["verdict"] != found.claims["other_verdict"]]):
+        console.print(
+            f"{row['claim']} ({row['method']}): {row['verdict']}, in the second study"
+            f" {row['other_verdict']}.",
+            highlight=False,
+            markup=False,
         )
 
 

@@ -1,11 +1,12 @@
 """A study's scores beside those that the paper's authors published, with the slips of theirs that matter."""
 
+from collections import defaultdict
 from importlib import resources
 from typing import Any
 
 import pandas as pd
 
-from analysis import networks, variants
+from analysis import networks
 from analysis.cells import rows
 from analysis.welch import welch
 from lottery_ray.tickets import PAPER_SEEDS
@@ -39,15 +40,16 @@ def versus_paper(summary: pd.DataFrame) -> pd.DataFrame:
     published one, low, high: its 95% interval by Welch, NaN where this study has one seed. note: what is
     wrong with the published number, or differs in how the network is drawn.
     """
-    theirs = paper()
+    theirs: dict[tuple[str, ...], dict[str, dict[str, Any]]] = defaultdict(dict)
+    for row in rows(paper()):
+        theirs[row["task"], row["method"], row["measure"]][row["network"]] = row
     found = []
     for row in rows(summary[summary["size"].isin(["", networks.STOPPING])]):
-        same = [row[name] for name in ("task", "method", "measure")]
-        match = theirs[(theirs[["task", "method", "measure"]] == same).all(axis=1)]
-        name = networks.named(match["network"], networks.drawn_as(row["network"]))
-        if name is None or not _plain(row["method"]):
+        match = theirs[row["task"], row["method"], row["measure"]]
+        name = networks.named(match, networks.drawn_as(row["network"]))
+        if name is None:
             continue
-        (published,) = rows(match[match["network"] == name])
+        published = match[name]
         labels = {column: row[column] for column in (*NETWORK, "n", "mean", "sd")}
         labels |= {"paper_network": name, "setting": published["setting"], "paper_n": len(PAPER_SEEDS)}
         labels |= {"paper_mean": published["mean"], "paper_sd": published["sd"]}
@@ -55,10 +57,6 @@ def versus_paper(summary: pd.DataFrame) -> pd.DataFrame:
         gap = welch(own, (len(PAPER_SEEDS), published["mean"], published["sd"]))
         found.append(labels | gap | {"note": _note(row, name)})
     return pd.DataFrame(found, columns=COLUMNS)
-
-
-def _plain(method: str) -> bool:
-    return method in ("", variants.base(method))
 
 
 def _note(row: dict[str, Any], published: str) -> str:

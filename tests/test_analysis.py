@@ -20,6 +20,7 @@ from scipy import stats
 from analysis import (
     Analysis,
     analyse,
+    chance,
     chance_jaccard,
     devset,
     figures,
@@ -247,7 +248,7 @@ def test_chance_jaccard_is_what_random_masks_have(n: int, a: int, b: int) -> Non
 
 def test_chance_jaccard_of_many_components_is_the_exact_one_nearly(monkeypatch: pytest.MonkeyPatch) -> None:
     exact = chance_jaccard(100_000, 52_000, 47_000)
-    monkeypatch.setattr(overlap, "EXACT_UP_TO", 10)
+    monkeypatch.setattr(chance, "EXACT_UP_TO", 10)
     assert chance_jaccard(100_000, 52_000, 47_000) == pytest.approx(exact, rel=1e-5)
 
 
@@ -269,7 +270,7 @@ def test_overlap_is_brute_force_jaccard(root: str, found: Analysis, method: str)
                 kept.setdefault(name, []).append(flat)
     for component, flats in kept.items():
         jaccards = [(a & b).sum() / (a | b).sum() for a, b in combinations(flats, 2) if (a | b).any()]
-        row = row_of(found.overlap, task="similarity", method=method, component=component)
+        row = row_of(found.overlap, task="similarity", method=method, network="good", component=component)
         assert row["jaccard"] == pytest.approx(np.mean(jaccards))
         assert (row["pairs"], row["defined"]) == (3, len(jaccards))
 
@@ -282,7 +283,8 @@ def test_survival_is_the_share_of_seeds(root: str, found: Analysis) -> None:
         if (labels["task"], labels["method"], labels["kind"]) == ("similarity", "structured", "good"):
             heads.append(masks.heads(masks.from_table(masks.read(store.fetch(record, "mask.arrow")))))
     table = found.survival
-    cells = table[(table["task"] == "similarity") & (table["component"] == "heads")]
+    good = table[(table["method"] == "structured") & (table["network"] == "good")]
+    cells = good[(good["task"] == "similarity") & (good["component"] == "heads")]
     survived = cells.pivot(index="layer", columns="index", values="kept").to_numpy()
     np.testing.assert_allclose(survived, np.mean(heads, axis=0))
 

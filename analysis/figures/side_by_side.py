@@ -1,0 +1,46 @@
+"""The figure of two studies: every network's score in one against its score in the other."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from analysis.comparison import Comparison
+from analysis.figures.drawing import FAINT, Drawing, colour, grid, mark, marker
+
+
+def draw(found: Comparison) -> list[Drawing]:
+    """A panel per measure: a point per task, method, size and network; above the diagonal, the second study
+    scores higher. Nothing where the studies share no network."""
+    if found.scores.empty:
+        return []
+    panels = list(found.scores.groupby("measure", sort=False))
+    figure, axes = grid(len(panels), 4.2, min(3, len(panels)))
+    for axis, (measure, points) in zip(axes, panels, strict=True):
+        _panel(axis, points)
+        axis.set_title(str(measure))
+        axis.set_xlabel("first study")
+        axis.set_ylabel("second study")
+    named = {colour(name): name for name in reversed(list(dict.fromkeys(found.scores["network"])))}
+    handles = [mark(name, marker(name), paint) for paint, name in reversed(named.items())]
+    figure.legend(handles=handles, loc="outside lower center", ncols=6)
+    caption = (
+        "Dev scores, means over seeds, of the networks that both studies have. Above the diagonal the second"
+        " study scores higher. Bars: sample standard deviations over seeds."
+    )
+    return [Drawing("scores", "side_by_side", caption, figure)]
+
+
+def _panel(axis: Axes, points: pd.DataFrame) -> None:
+    for network, group in points.groupby("network", sort=False):
+        axis.errorbar(
+            group["mean"],
+            group["other_mean"],
+            xerr=group["sd"].fillna(0),
+            yerr=group["other_sd"].fillna(0),
+            fmt=marker(str(network)),
+            color=colour(str(network)),
+            ms=6,
+            elinewidth=0.8,
+            alpha=0.85,
+        )
+    axis.axline((0, 0), slope=1, lw=1, color=FAINT, zorder=0)
+    axis.set_aspect("equal", adjustable="datalim")
