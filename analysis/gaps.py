@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from analysis import devset, variants
 from analysis.cells import rows
@@ -101,12 +100,19 @@ def _unpaired(one: dict[str, Any], other: dict[str, Any]) -> Interval:
 
 
 def _corrected(table: pd.DataFrame) -> pd.DataFrame:
-    for _, group in table.groupby(COMPARISON, sort=False):
-        for name in ("t_p", "p"):
-            known = group[name].dropna()
-            if len(known):
-                table.loc[known.index, f"{name}_holm"] = multipletests(known, method="holm")[1]
+    for name in ("t_p", "p"):
+        for _, group in table.dropna(subset=[name]).groupby(COMPARISON, sort=False):
+            table.loc[group.index, f"{name}_holm"] = holm(group[name].to_numpy(np.float64))
     return table
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p corrected for how many they are (Holm 1979). p: float (tests,). That of statsmodels collects garbage
+    at every call, which would take longer than all else here."""
+    order = p.argsort()
+    corrected = np.empty(len(p))
+    corrected[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
+    return corrected
 
 
 def _left_out(scores: pd.DataFrame, root: Root) -> LeftOut:

@@ -6,15 +6,16 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from analysis import devset, records
 from analysis.cells import rows
 from analysis.effects import MOST_SEEDS, POWER, effect, seeds_needed
-from analysis.gaps import COMPARISON, GAP, _corrected, gaps, t_test, unpaired_gaps
+from analysis.gaps import COMPARISON, GAP, gaps, holm, t_test, unpaired_gaps
 from analysis.records import Root
 from analysis.scores import scores
 from analysis.sign_flips import DRAWS, EXACT, least, sign_flips
@@ -230,11 +231,13 @@ def test_tests_are_corrected_over_the_tasks_of_a_comparison(found: pd.DataFrame)
 
 
 def test_holm_by_hand() -> None:
-    table = pd.DataFrame({"task": list("abcde"), "p": [0.01, 0.04, np.nan, 0.03, 0.005]}).assign(
-        method="magnitude", size="stopping", measure="pruned", network="good", versus="bad", t_p=np.nan
-    )
-    corrected = _corrected(table.reindex(columns=GAP))
-    assert list(corrected["p_holm"].round(12)) == pytest.approx([0.03, 0.06, np.nan, 0.06, 0.02], nan_ok=True)
+    assert list(holm(np.array([0.01, 0.04, 0.03, 0.005]))) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+
+
+@settings(max_examples=20)
+@given(st.lists(st.sampled_from([0.001, 0.0625, 0.125, 0.3, 1.0]), min_size=1, max_size=9))
+def test_holm_is_that_of_statsmodels(p: list[float]) -> None:
+    assert list(holm(np.array(p))) == pytest.approx(list(multipletests(p, method="holm")[1]))
 
 
 def test_the_dev_error_of_a_gap_is_by_leaving_each_example_out(root: Root, found: pd.DataFrame) -> None:
