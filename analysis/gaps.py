@@ -19,6 +19,10 @@ COMPARISON = ["method", "size", "measure", "network", "versus"]
 TESTS = ["effect", "effect_low", "effect_high", "t_p", "t_p_holm", "p", "p_least", "p_holm"]
 GAP = [*CELL, "network", "versus", "paired", *INTERVAL, "verdict", *TESTS, "dev_se", "seeds_needed"]
 
+LABELS = [*CELL, "network", "versus", "verdict"]
+TYPES = dict.fromkeys(GAP, "float64") | dict.fromkeys(LABELS, "str") | {"paired": "bool", "n": "int64"}
+"""Of empty tables too, so that one put beside another changes nothing."""
+
 LeftOut = dict[tuple[Any, ...], np.ndarray]
 
 
@@ -45,7 +49,7 @@ def gaps(scores: pd.DataFrame, root: Root) -> pd.DataFrame:
                 row = names | {"network": network, "versus": versus, "paired": True}
                 row |= _tested(network, differences)
                 table.append(row | {"dev_se": _dev_se(left_out, row, list(pairs.index))})
-    return _corrected(pd.DataFrame(table, columns=GAP))
+    return _corrected(pd.DataFrame(table, columns=GAP).astype(TYPES))
 
 
 def unpaired_gaps(summary: pd.DataFrame) -> pd.DataFrame:
@@ -66,7 +70,7 @@ def unpaired_gaps(summary: pd.DataFrame) -> pd.DataFrame:
             gap = _unpaired(found[network], found[versus])
             row = names | {"network": network, "versus": versus, "paired": False} | gap.row
             table.append(row | {"verdict": verdict(network, gap)})
-    return pd.DataFrame(table, columns=GAP)
+    return pd.DataFrame(table, columns=GAP).astype(TYPES)
 
 
 def comparisons(networks: Iterable[str]) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""Means over seeds, and gaps paired by seed, with t intervals."""
+"""Means over seeds with t intervals, and scores paired by seed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -97,21 +97,3 @@ def paired(scores: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.DataFrame]
         wide = pd.concat([group, full]).pivot(index="seed", columns="network", values="score")
         ordered = dict.fromkeys([*group["network"], *full["network"]])
         yield names, wide[[name for name in ordered if not variants.is_good_again(names["method"], name)]]
-
-
-def gaps(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row per task, method, size, measure and comparison: columns task, method, size, measure,
-    network, versus, n (seeds that have both), then mean, sd, half, low, high of network minus versus,
-    and verdict. Good is compared with every other network, and the full model with good."""
-    rows = []
-    for names, wide in paired(scores):
-        others = [name for name in wide if name not in ("good", "full")]
-        for network, versus in [*(("good", other) for other in others), ("full", "good")]:
-            if not {network, versus} <= set(wide):
-                continue
-            differences = (wide[network] - wide[versus]).dropna().to_numpy()
-            if len(differences):
-                gap = t_interval(differences)
-                compared = names | {"network": network, "versus": versus}
-                rows.append(compared | gap.row | {"verdict": verdict(network, gap)})
-    return pd.DataFrame(rows, columns=[*CELL, "network", "versus", *INTERVAL, "verdict"])

@@ -297,3 +297,4 @@ def test_one_seed_and_nothing_at_all(root: Root) -> None:
     for nothing in (gaps(table.head(0), root), unpaired_gaps(summary(table).head(0))):
         assert nothing.empty
         assert list(nothing) == GAP
+        pd.testing.assert_frame_equal(pd.concat([one, nothing], ignore_index=True), one)
