@@ -48,10 +48,12 @@ class Row:
         first, shift = divmod(self.start + begin, 8)
         size = -(-n // 8)
         source = self.bits[first : first + size + 1]
-        into[:size] = source[:size] >> shift
         if shift:
+            np.right_shift(source[:size], shift, out=into[:size])
             rest = source[1:] << (8 - shift)
             into[: rest.size] |= rest
+        else:
+            into[:size] = source[:size]
         into[size:] = 0
         if n % 8:
             into[size - 1] &= (1 << n % 8) - 1
@@ -140,19 +142,22 @@ def count(paths: Sequence[Path], triples: Sequence[Triple] = ()) -> Counts:
     both, histogram, threes = (
         np.zeros((len(groups), *shape), np.int64) for shape in ((k, k), (k + 1,), (len(wanted),))
     )
+    segments = list(_segments(like, MEMORY // 8 // k))
+    buffer = np.empty(k * max(_width(stretches) for stretches in segments), np.uint64)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for stretches in _segments(like, MEMORY // 8 // k):
-            words = _load(paths, like, stretches, pool)
+        for stretches in segments:
+            words = buffer[: k * _width(stretches)].reshape(k, -1)
+            _load(paths, like, stretches, words, pool)
             spans = _spans(stretches, [number[row.component, row.layer] for row in like])
             counted = pool.map(lambda span, words=words: _count_span(words, span[1], span[2], wanted), spans)
             for (group, *_), found in zip(spans, counted, strict=True):
                 for total, part in zip((both, histogram, threes), found, strict=True):
                     total[group] += part
-    upper = np.triu(both, 1)
+    upper = np.triu(both)
     # the zeros that fill up words are kept by no mask
     histogram[:, 0] = n - histogram[:, 1:].sum(axis=1)
     component, layer = (np.array(list(values)) for values in zip(*groups, strict=True))
-    return Counts(component, layer, n, both + upper.transpose(0, 2, 1), histogram, threes)
+    return Counts(component, layer, n, upper + np.triu(both, 1).transpose(0, 2, 1), histogram, threes)
 
 
 def _segments(like: list[Row], words: int) -> Iterator[list[_Stretch]]:
@@ -172,6 +177,11 @@ def _segments(like: list[Row], words: int) -> Iterator[list[_Stretch]]:
     yield found
 
 
+def _width(stretches: list[_Stretch]) -> int:
+    """How many words they fill."""
+    return sum(stretch.words for stretch in stretches)
+
+
 def _spans(stretches: list[_Stretch], groups: list[int]) -> list[tuple[int, int, int]]:
     """(group, first word, word after the last) of pieces of work, none longer than PIECE."""
     joined: list[list[int]] = []
@@ -189,11 +199,14 @@ def _spans(stretches: list[_Stretch], groups: list[int]) -> list[tuple[int, int,
 
 
 def _load(
-    paths: Sequence[Path], like: list[Row], stretches: list[_Stretch], pool: ThreadPoolExecutor
-) -> Words:
-    """uint64 (masks, words): the stretches of all masks. One file at a time is open in each thread, so that
-    the pages it maps are given back."""
-    words: Words = np.empty((len(paths), sum(stretch.words for stretch in stretches)), np.uint64)
+    paths: Sequence[Path],
+    like: list[Row],
+    stretches: list[_Stretch],
+    words: Words,
+    pool: ThreadPoolExecutor,
+) -> None:
+    """Copy the stretches of all masks into words. One file at a time is open in each thread, so that the
+    pages it maps are given back."""
 
     def load(number: int) -> None:
         found = rows(paths[number])
@@ -203,7 +216,6 @@ def _load(
             found[stretch.row].load(stretch.begin, stretch.n, into.view(np.uint8))
 
     list(pool.map(load, range(len(paths))))
-    return words
 
 
 def _check_alike(path: Path, ones: list[Row], other_path: Path, others: list[Row]) -> None:
@@ -222,8 +234,8 @@ def _words(row: Row | None) -> str:
 def _count_span(
     words: Words, start: int, stop: int, triples: Integers
 ) -> tuple[Integers, Integers, Integers]:
-    """both (its upper half), histogram and triples of one group, between two words."""
-    k, tile = len(words), max(64, CACHE // 8 // len(words))
+    """both (but for what is below its diagonal), histogram and triples of one group, between two words."""
+    k, tile = len(words), max(256, CACHE // 8 // len(words))
     both, histogram, threes = (np.zeros(shape, np.int64) for shape in ((k, k), k + 1, len(triples)))
     kernels.count_pairs(words, start, stop, tile, both)
     kernels.count_kept(words, start, stop, tile, histogram)

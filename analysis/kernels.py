@@ -35,17 +35,30 @@ def _popcount(context: Any, word: Any) -> Any:
 
 @_compiled
 def count_pairs(words: Words, start: int, stop: int, tile: int, both: Integers) -> None:
-    """both: (masks, masks), of which the upper half and the diagonal are counted."""
+    """both: (masks, masks), of which the upper half and the diagonal are counted; below it lie parts.
+
+    Two masks against two at a time, so that every word that is loaded is used twice.
+    """
+    k = len(words)
     for begin in range(start, stop, tile):
         end = min(begin + tile, stop)
-        for i in range(len(words)):
-            one = words[i, begin:end]
-            for j in range(i, len(words)):
-                other = words[j, begin:end]
-                total = 0
-                for w in range(len(one)):
-                    total += _popcount(one[w] & other[w])
-                both[i, j] += total
+        for i in range(0, k, 2):
+            a, b = words[i, begin:end], words[min(i + 1, k - 1), begin:end]
+            for j in range(i, k, 2):
+                c, d = words[j, begin:end], words[min(j + 1, k - 1), begin:end]
+                ac, ad, bc, bd = 0, 0, 0, 0
+                for w in range(end - begin):
+                    ac += _popcount(a[w] & c[w])
+                    ad += _popcount(a[w] & d[w])
+                    bc += _popcount(b[w] & c[w])
+                    bd += _popcount(b[w] & d[w])
+                both[i, j] += ac
+                if j + 1 < k:
+                    both[i, j + 1] += ad
+                if i + 1 < k:
+                    both[i + 1, j] += bc
+                if i + 1 < k and j + 1 < k:
+                    both[i + 1, j + 1] += bd
 
 
 @_compiled
@@ -75,18 +88,34 @@ def count_kept(words: Words, start: int, stop: int, tile: int, histogram: Intege
         for digit in range(digits):
             for w in range(size):
                 planes[digit, w] = 0
-        for i in range(len(words)):
+        threes = len(words) - len(words) % 3
+        for i in range(0, threes, 3):
+            _add_three(planes, row, words, i, begin, size)
+            _add(planes, row, size, 2, i + 3)
+        for i in range(threes, len(words)):
             for w in range(size):
                 row[w] = words[i, begin + w]
-            _add(planes, row, size, i + 1)
+            _add(planes, row, size, 0, i + 1)
         for times in range(1, len(words) + 1):
             histogram[times] += _equal(planes, row, size, times)
 
 
 @_compiled
-def _add(planes: Words, row: Words, size: int, largest: int) -> None:
-    """Add the bits of row, which is overwritten, to counters that then hold at most `largest`."""
-    digit = 0
+def _add_three(planes: Words, row: Words, words: Words, i: int, begin: int, size: int) -> None:
+    """Add three masks to the first two digits at once, by two full adders; row becomes what to carry."""
+    for w in range(size):
+        a, b, c = words[i, begin + w], words[i + 1, begin + w], words[i + 2, begin + w]
+        ones, twos = a ^ b ^ c, (a & b) | ((a ^ b) & c)
+        first, second = planes[0, w], planes[1, w]
+        carry = first & ones
+        planes[0, w] = first ^ ones
+        planes[1, w] = second ^ twos ^ carry
+        row[w] = (second & twos) | ((second ^ twos) & carry)
+
+
+@_compiled
+def _add(planes: Words, row: Words, size: int, digit: int, largest: int) -> None:
+    """Add the bits of row, which is overwritten, to a digit of counters that then hold at most `largest`."""
     while largest >> digit:
         for w in range(size):
             before = planes[digit, w]

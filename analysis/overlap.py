@@ -4,22 +4,19 @@ Two nulls: random masks of the same sizes, and random masks of the same size in 
 Of networks that are drawn several times for a seed, the first draw stands for all.
 """
 
-from collections import defaultdict
 from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
-from analysis import agreement, chance, networks, variants
-from analysis.chance import EXACT_UP_TO, chance_jaccard
+from analysis import agreement, chance
+from analysis.chance import chance_jaccard
 from analysis.kernels import Integers
 from analysis.mask_groups import PLACE, Group
-from analysis.records import Root
 from lottery_ray import masks
-from lottery_ray.store import Record
 
-__all__ = ["EXACT_UP_TO", "chance_jaccard"]
+__all__ = ["chance_jaccard"]
 
 LAYER_NULL = ["layer_both", "layer_chance", "layer_low", "layer_high"]
 PAIR_COLUMNS = [
@@ -35,8 +32,6 @@ LAYER_COLUMNS = [
     *(*PLACE, "component", "layer", "n", *MEAN_COLUMNS),
     *("chance", "chance_low", "chance_high", "chance_p", "fleiss_kappa"),
 ]
-GROUP = ["task", "method", "size", "component"]
-PAIR = [*GROUP, "seed", "other_seed", "n", "kept", "other_kept", "both"]
 
 
 def of_pairs(groups: Sequence[Group]) -> pd.DataFrame:
@@ -112,65 +107,3 @@ def jaccard(overlap: masks.Overlap) -> float:
     """Shared over united; NaN where both masks are empty."""
     union = overlap.a + overlap.b - overlap.both
     return overlap.both / union if union else np.nan
-
-
-def good(root: Root) -> list[Record]:
-    """The good tickets, each mask once."""
-    return [record for record in root.stage("ticket") if root.networks[record.key] == "good"]
-
-
-def pairs(root: Root) -> pd.DataFrame:
-    """Good masks of every two seeds of one task, method and size, for the components that the method
-    prunes: columns PAIR, jaccard, chance.
-
-    Tables are mapped into memory, and bits are counted packed.
-    """
-    groups: dict[tuple[str, str, str], list[Record]] = defaultdict(list)
-    for record in good(root):
-        groups[record.labels["task"], root.methods[record.key], networks.size(record)].append(record)
-    rows = []
-    for (task, method, size), records in groups.items():
-        tables = [
-            (record.labels["seed"], masks.read(root.artifact(record, "mask.arrow"))) for record in records
-        ]
-        for (seed, one), (other_seed, other) in combinations(tables, 2):
-            found = masks.overlaps(one, other)
-            for component in variants.components(method):
-                names = (task, method, size, component, seed, other_seed)
-                rows.append((*names, *counts(found[component])))
-    return pd.DataFrame(rows, columns=[*PAIR, "jaccard", "chance"])
-
-
-def counts(found: masks.Overlap) -> tuple[float, ...]:
-    """n, kept, other_kept, both, jaccard, chance."""
-    sizes = (found.n, found.a, found.b)
-    return (*sizes, found.both, jaccard(found), chance_jaccard(*sizes))
-
-
-def summary(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Means over pairs of seeds: columns task, method, size, component, pairs, defined (pairs of which at
-    least one mask keeps something), jaccard, chance, ratio. Pairs share seeds, so there is no interval."""
-    rows = []
-    for names, group in pairs.groupby(GROUP, sort=False):
-        observed, chance = group["jaccard"].mean(), group["chance"].mean()
-        ratio = observed / chance if chance else np.nan
-        rows.append((*names, len(group), group["jaccard"].count(), observed, chance, ratio))
-    return pd.DataFrame(rows, columns=[*GROUP, "pairs", "defined", "jaccard", "chance", "ratio"])
-
-
-def survival(root: Root) -> pd.DataFrame:
-    """Heads and MLPs of the good structured tickets: columns task, method, size, component, layer, index,
-    kept (share of seeds that keep it), seeds."""
-    rows = [
-        (
-            *(record.labels["task"], root.methods[record.key], networks.size(record)),
-            *(part.component, part.layer, index, bool(kept)),
-        )
-        for record in good(root)
-        if record.labels["method"] == "structured"
-        for part in masks.from_table(masks.read(root.artifact(record, "mask.arrow")))
-        for index, kept in enumerate(part.kept)
-    ]
-    names = [*GROUP, "layer", "index"]
-    frame = pd.DataFrame(rows, columns=[*names, "kept"])
-    return frame.groupby(names, sort=False)["kept"].agg(kept="mean", seeds="size").reset_index()
