@@ -21,9 +21,18 @@ def caution(found: Analysis) -> str:
     none = " One seed has no interval and decides nothing." if 1 in seeds else ""
     return (
         f"Each mean is over {span} seed{'s' if seeds[-1] > 1 else ''}.{none} Intervals are {CONFIDENCE:.0%} t"
-        f" intervals over seeds, gaps paired by seed, not corrected for the number of comparisons."
+        f" intervals over seeds, {_pairing(found)}, not corrected for the number of comparisons."
         f"{_searched(found)}"
     )
+
+
+def _pairing(found: Analysis) -> str:
+    """How gaps take scores together."""
+    paired = found.gaps["paired"].astype(bool)
+    if paired.all():
+        return "gaps paired by seed"
+    which = "gaps" if not paired.any() else "those of published scores"
+    return f"{which} wide enough for any pairing of the seeds"
 
 
 def _searched(found: Analysis) -> str:

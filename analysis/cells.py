@@ -35,9 +35,3 @@ def percent(share: float, digits: int = 0) -> str:
 def listed(items: list[str]) -> str:
     """ "A", "A and B", "A, B and C"."""
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
-
-
-def awaited(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    """With columns that a table may still lack."""
-    made = table.reindex(columns=list(dict.fromkeys([*table.columns, *columns])))
-    return made.astype({"network": object}) if "network" in made else made

@@ -32,9 +32,9 @@ VERSUS = ("random", "layer-matched", "pretrained", "bad")
 
 def draw(found: Analysis) -> Iterator[Drawing]:
     """Those that there are data for."""
-    if len(found.across_tasks):
-        for part in slices(_drawn(found.across_tasks)):
-            yield _across(part)
+    across = _drawn(found.across_tasks)
+    for part in slices(across[across["tasks"] > 1]):
+        yield _across(part)
     for part in slices(_drawn(found.gaps)):
         yield _gaps(found, part)
     for part in slices(found.composition):
@@ -94,7 +94,7 @@ def _across(part: Slice) -> Drawing:
         " intervals for these tasks, thin bars 95% intervals for tasks like them. To the right of zero good"
         " scores higher."
     )
-    return Drawing("across", part.name("across_tasks"), caption, figure, part.folded)
+    return Drawing("gaps", part.name("across_tasks"), caption, figure, part.folded)
 
 
 def _diamond(axis: Axes, row: dict[str, float], line: float, paint: str) -> None:
@@ -106,12 +106,10 @@ def _diamond(axis: Axes, row: dict[str, float], line: float, paint: str) -> None
 
 def _gaps(found: Analysis, part: Slice) -> Drawing:
     """Good against random, layer-matched, pretrained and bad: a forest plot."""
-    across = found.across_tasks
-    if len(across):
-        across = _drawn(across[across["size"] == part.size])
+    across = _drawn(found.across_tasks)
+    across = across[(across["size"] == part.size) & (across["tasks"] > 1)]
     figure = _panels(found, part.rows, _series(part.rows), across)
-    unpaired = "paired" in part.rows and not part.rows["paired"].astype(bool).all()
-    pairing = "with unknown pairing" if unpaired else "paired by seed"
+    pairing = "paired by seed" if part.rows["paired"].all() else "wide enough for any pairing of the seeds"
     means = " Diamonds: means over tasks; thick bars are for these tasks, thin ones for tasks like them."
     caption = (
         f"Gaps in dev score{_at(part.size)}, {pairing}, with 95% t intervals. An interval on zero is"

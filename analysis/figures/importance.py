@@ -15,9 +15,8 @@ BINS = 24
 
 def draw(found: Analysis) -> Iterator[Drawing]:
     """One per method and kind of component."""
-    if len(found.importance):
-        for (method, component), table in found.importance.groupby(["method", "component"], sort=False):
-            yield _histograms(table, str(method), str(component))
+    for (method, component), table in found.importance.groupby(["method", "component"], sort=False):
+        yield _histograms(table, str(method), str(component))
 
 
 def _histograms(table: pd.DataFrame, method: str, component: str) -> Drawing:

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis import networks
-from analysis.cells import awaited, rows
+from analysis.cells import rows
 from analysis.figures.drawing import (
     COLOURS,
     COMPONENTS,
@@ -33,18 +33,15 @@ NULLS = {
 
 def draw(found: Analysis) -> Iterator[Drawing]:
     """Those that there are data for."""
-    table = awaited(found.overlap, "network", *(name for null in NULLS.values() for name in null[:3]))
-    for part in slices(table[table["jaccard"].notna() & _is_good(table)]):
+    for part in slices(_good(found.overlap)):
         yield _overlap(found, part)
-    if len(found.overlap_layers):
-        layers = found.overlap_layers[found.overlap_layers["jaccard"].notna()]
-        for part in slices(layers[_is_good(layers)], by_method=True):
-            for component in dict.fromkeys(part.rows["component"]):
-                yield _layers(part, str(component))
+    for part in slices(_good(found.overlap_layers), by_method=True):
+        for component in dict.fromkeys(part.rows["component"]):
+            yield _layers(part, str(component))
 
 
-def _is_good(table: pd.DataFrame) -> pd.Series:
-    return table["network"].fillna("good") == "good"
+def _good(table: pd.DataFrame) -> pd.DataFrame:
+    return table[(table["network"] == "good") & table["jaccard"].notna()]
 
 
 def _overlap(found: Analysis, part: Slice) -> Drawing:
@@ -52,8 +49,8 @@ def _overlap(found: Analysis, part: Slice) -> Drawing:
     panels = list(part.rows.groupby(["method", "component"], sort=False))
     tasks = list(dict.fromkeys(part.rows["task"]))
     figure, axes = grid(len(panels), 1.6 + 0.36 * len(tasks), 3)
-    pairs = awaited(found.overlap_pairs, "network")
-    pairs = pairs[(pairs["size"] == part.size) & _is_good(pairs)].set_index(["method", "component"])
+    pairs = _good(found.overlap_pairs).set_index(["method", "component"])
+    pairs = pairs[pairs["size"] == part.size]
     for number, (axis, (names, means)) in enumerate(zip(axes, panels, strict=True)):
         _panel(axis, means, pairs[pairs.index == names], tasks)
         lines(axis, [title(str(task)) for task in tasks], named=number % 3 == 0)

@@ -3,56 +3,68 @@
 from collections.abc import Iterator
 
 import pandas as pd
+from matplotlib.axes import Axes
 
 from analysis import networks
-from analysis.figures.drawing import INK, Drawing, colour, grid, lines, mark, marker
+from analysis.conclusions import opening
+from analysis.figures.drawing import INK, Drawing, colour, file_name, grid, lines, mark, marker
 from analysis.tables import Analysis
 from lottery_ray.tasks import title
 
 NETWORKS = ("full", "good", "random", "bad", "pretrained", "super")
 
+MAIN = ("structured", "magnitude")
 SIDES = (("mean", "sd", True, 0.05), ("paper_mean", "paper_sd", False, -0.05))
 """This study's and the published: columns, whether marks are filled, where in its line."""
 
 
 def draw(found: Analysis) -> Iterator[Drawing]:
-    """One, where there is anything to compare."""
+    """One per method that there is anything to compare of."""
     table = found.versus_paper
-    if len(table):
-        shown = table[table["network"].map(networks.drawn_as).isin(NETWORKS)]
-        if len(shown):
-            yield _paper(shown)
+    table = table[table["network"].map(networks.drawn_as).isin(NETWORKS)]
+    for method in dict.fromkeys(table["method"]):
+        if method:
+            yield _paper(table[table["method"].isin(["", method])], str(method))
 
 
-def _paper(table: pd.DataFrame) -> Drawing:
-    """A panel per method and measure, a line per task: this study's marks are filled."""
-    panels = list(table.groupby(["method", "measure"], sort=False))
+def _paper(table: pd.DataFrame, method: str) -> Drawing:
+    """A panel per measure, a line per task; this study's marks are filled."""
+    panels = list(table.groupby("measure", sort=False))
     tasks = list(dict.fromkeys(table["task"]))
-    kinds = [name for name in NETWORKS if (table["network"].map(networks.drawn_as) == name).any()]
-    figure, axes = grid(len(panels), 1.1 + 0.2 * len(tasks) * min(len(kinds), 4), 2)
-    for number, (axis, ((method, measure), group)) in enumerate(zip(axes, panels, strict=True)):
-        present = [name for name in kinds if (group["network"].map(networks.drawn_as) == name).any()]
-        for place, name in enumerate(present):
-            rows = group[group["network"].map(networks.drawn_as) == name].drop_duplicates("task")
-            for column, sd, filled, nudge in SIDES:
-                shift = 0.8 * (0.5 - (place + 0.5) / len(present)) + nudge
-                axis.errorbar(
-                    rows[column],
-                    [shift - tasks.index(task) for task in rows["task"]],
-                    xerr=rows[sd].fillna(0),
-                    fmt=marker(name),
-                    color=colour(name),
-                    mfc=colour(name) if filled else "none",
-                    ms=5,
-                    elinewidth=1.4 if filled else 0.8,
-                    capsize=2,
-                )
-        axis.grid(axis="y", lw=0.4, alpha=0.35)
-        lines(axis, [title(str(task)) for task in tasks], named=number % 2 == 0)
-        axis.set_title(", ".join(filter(None, (str(method), str(measure)))))
+    drawn = table["network"].map(networks.drawn_as)
+    kinds = [name for name in NETWORKS if (drawn == name).any()]
+    figure, axes = grid(len(panels), 1.1 + 0.13 * len(tasks) * len(kinds), 3)
+    for number, (axis, (measure, group)) in enumerate(zip(axes, panels, strict=True)):
+        _panel(axis, group, kinds, tasks)
+        lines(axis, [title(str(task)) for task in tasks], named=number % 3 == 0)
+        axis.set_title(str(measure))
         axis.set_xlabel("dev score")
     handles = [mark(name, marker(name), colour(name)) for name in kinds]
     handles += [mark("this study", "o", INK), mark("published", "o", INK, mfc="none")]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
-    caption = "This study (filled) beside the paper (hollow): means over seeds, with standard deviations."
-    return Drawing("paper", "versus_paper", caption, figure)
+    caption = (
+        f"{opening(method)}: this study (filled) beside the paper (hollow); means over seeds, with standard"
+        " deviations."
+    )
+    return Drawing("paper", file_name("versus_paper", method), caption, figure, method not in MAIN)
+
+
+def _panel(axis: Axes, table: pd.DataFrame, kinds: list[str], tasks: list[str]) -> None:
+    drawn = table["network"].map(networks.drawn_as)
+    present = [name for name in kinds if (drawn == name).any()]
+    for place, name in enumerate(present):
+        rows = table[drawn == name].drop_duplicates("task")
+        for mean, sd, filled, nudge in SIDES:
+            shift = 0.8 * (0.5 - (place + 0.5) / len(present)) + nudge
+            axis.errorbar(
+                rows[mean],
+                [shift - tasks.index(task) for task in rows["task"]],
+                xerr=rows[sd].fillna(0),
+                fmt=marker(name),
+                color=colour(name),
+                mfc=colour(name) if filled else "none",
+                ms=5,
+                elinewidth=1.4 if filled else 0.8,
+                capsize=2,
+            )
+    axis.grid(axis="y", lw=0.4, alpha=0.35)

@@ -17,9 +17,8 @@ KINDS = (
 
 def draw(found: Analysis) -> Iterator[Drawing]:
     """One per size."""
-    if len(found.spread):
-        for part in slices(found.spread[found.spread["method"] != ""]):
-            yield _spread(part)
+    for part in slices(found.spread[found.spread["method"] != ""]):
+        yield _spread(part)
 
 
 def _spread(part: Slice) -> Drawing:

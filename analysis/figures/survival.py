@@ -7,7 +7,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from analysis import networks
-from analysis.cells import awaited
 from analysis.figures.drawing import Drawing, Slice, slices
 from analysis.figures.heatmap import heatmap
 from analysis.tables import Analysis
@@ -16,10 +15,9 @@ from lottery_ray.tasks import title
 
 def draw(found: Analysis) -> Iterator[Drawing]:
     """Over tasks first; then task by task, folded where there are several."""
-    if len(found.task_survival):
-        for part in slices(_good(found.task_survival), by_method=True):
-            yield _over_tasks(part)
-    table = _good(awaited(found.survival, "network", "sd"))
+    for part in slices(_good(found.task_survival), by_method=True):
+        yield _over_tasks(part)
+    table = _good(found.survival)
     several = table["task"].nunique() > 2
     for task in dict.fromkeys(table["task"]):
         for part in slices(table[table["task"] == task], by_method=True):
@@ -27,7 +25,7 @@ def draw(found: Analysis) -> Iterator[Drawing]:
 
 
 def _good(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["network"].fillna("good") == "good"]
+    return table[table["network"] == "good"]
 
 
 def _of_task(part: Slice, task: str, several: bool) -> Drawing:

@@ -1,6 +1,7 @@
 """Figures of pairs of tasks: what their masks share (Figure 5), and how tickets of one do on another."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,16 +15,16 @@ from analysis.tables import Analysis
 from lottery_ray.tasks import TASKS, order, title
 
 FROM = "transfer from "
+Shown = Callable[[float], str]
 
 
 def draw(found: Analysis) -> Iterator[Drawing]:
     """Those that there are data for."""
-    if len(found.task_overlap):
-        table = found.task_overlap[found.task_overlap["network"] == "good"]
-        for part in slices(table, by_method=True):
-            for component, cells in part.rows.groupby("component", sort=False):
-                if cells["task"].nunique() > 1:
-                    yield _overlap(part, str(component), cells)
+    table = found.task_overlap[found.task_overlap["network"] == "good"]
+    for part in slices(table, by_method=True):
+        for component, cells in part.rows.groupby("component", sort=False):
+            if (cells["task"] != cells["other_task"]).any():
+                yield _overlap(part, str(component), cells)
     yield from _transfers(found)
 
 
@@ -33,15 +34,20 @@ def _overlap(part: Slice, component: str, cells: pd.DataFrame) -> Drawing:
     figure, (left, right) = grid(2, 1.6 + 0.42 * len(tasks), 2)
     both, sd, ratio = (_matrix(cells, tasks, name) for name in ("both", "both_sd", "ratio"))
     np.fill_diagonal(ratio, np.nan)
-    _cells(left, both, tasks, "{:.1f}" if both[0, 0] < 1000 else "{:,.0f}", sd)
-    _cells(right, ratio, tasks, "{:.2f}")
+    outside = (both < _matrix(cells, tasks, "chance_both_low")) | (
+        both > _matrix(cells, tasks, "chance_both_high")
+    )
+    least, most = np.nanmin([0.8, *ratio.ravel()]), np.nanmax([1.2, *ratio.ravel()])
+    _cells(left, both, tasks, _counted, ends=_ends(both), sds=sd)
+    _cells(right, ratio, tasks, "{:.2f}".format, ends=(least, most), framed=outside)
     left.set_title(f"{COMPONENTS[component]} that both keep")
     right.set_title("over what chance gives")
     words = place(part.method, part.size)
     caption = (
         f"{opening(words)}: {COMPONENTS[component]} that the good masks of two tasks share in the same seed,"
         " mean over seeds, with the standard deviation in small print; the diagonal is how many each keeps."
-        " Right: over the expectation for independent masks of the same sizes; 1.00 is chance."
+        " Right: over the expectation for independent masks of the same sizes; 1.00 is chance, and framed"
+        " ones lie outside its 95%."
     )
     return Drawing("tasks", part.name("task_overlap", component), caption, figure, part.folded)
 
@@ -55,12 +61,17 @@ def _matrix(cells: pd.DataFrame, tasks: list[str], name: str) -> np.ndarray:
     return matrix
 
 
-def _cells(
-    axis: Axes, means: np.ndarray, names: list[str], shape: str, sds: np.ndarray | None = None
-) -> None:
-    """A matrix between tasks."""
-    ends = (float(np.nanmin(means)), float(np.nanmax(means)))
-    heatmap(axis, means, shape.format, ends, sds)
+def _ends(values: np.ndarray) -> tuple[float, float]:
+    return float(np.nanmin(values)), float(np.nanmax(values))
+
+
+def _counted(count: float) -> str:
+    return f"{count:.1f}" if count < 1000 else f"{count:.2g}".replace("e+0", "e")
+
+
+def _cells(axis: Axes, means: np.ndarray, names: list[str], shown: Shown, **more: Any) -> None:
+    """A matrix between tasks. more: see `heatmap`."""
+    heatmap(axis, means, shown, **more)
     titles = [title(name) for name in names]
     axis.set_xticks(np.arange(len(names)) + 0.5, titles, rotation=45, ha="right")
     axis.set_yticks(np.arange(len(names)) + 0.5, titles)
@@ -85,7 +96,7 @@ def _transfer(part: Slice) -> Drawing:
     for axis, measure in zip(axes, measures, strict=True):
         cells = part.rows[part.rows["measure"] == measure]
         wide = cells.pivot(index="task", columns="source", values="mean").reindex(index=tasks, columns=tasks)
-        _cells(axis, wide.to_numpy(float), tasks, "{:.2f}")
+        _cells(axis, wide.to_numpy(float), tasks, "{:.2f}".format, ends=_ends(wide.to_numpy(float)))
         axis.set_title(measure)
         axis.set_xlabel("ticket of")
         axis.set_ylabel("on")

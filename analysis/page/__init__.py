@@ -11,9 +11,6 @@ from analysis.page.template import rendered
 from analysis.tables import Analysis
 from lottery_ray.tasks import title
 
-HEADLINE = ("across", "gaps")
-"""Groups of figures: the first that is drawn stands below the summary."""
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -27,7 +24,7 @@ class Finding:
 def render(found: Analysis, drawn: list[Drawing]) -> str:
     """The page, with its style, tables and figures inside it."""
     made = tables.every(found)
-    headline = next((drawing for drawing in drawn if drawing.group in HEADLINE and not drawing.folded), None)
+    headline = next((drawing for drawing in drawn if drawing.group == "gaps" and not drawing.folded), None)
     return rendered(
         "report.html.j2",
         uri=found.uri,
@@ -55,10 +52,7 @@ def render(found: Analysis, drawn: list[Drawing]) -> str:
 
 def _rules(found: Analysis) -> list[tuple[str, str, str]]:
     """Each claim, in the paper's words, and the rule that judges it."""
-    return [
-        (row["claim"], row["quote"], row["rule"])
-        for row in rows(found.claims.drop_duplicates("claim") if len(found.claims) else found.claims)
-    ]
+    return [(row["claim"], row["quote"], row["rule"]) for row in rows(found.claims.drop_duplicates("claim"))]
 
 
 def _findings(found: Analysis) -> list[Finding]:

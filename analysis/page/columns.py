@@ -76,7 +76,9 @@ def count(name: str, header: str = "", usual: str | None = None) -> Column:
 
 
 def counted(number: float) -> str:
-    return DASH if pd.isna(number) else f"{number:,.1f}".removesuffix(".0")
+    if pd.isna(number):
+        return DASH
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.1f}".removesuffix(".0")
 
 
 def within(name: str, header: str, half: str, *, sign: bool = False) -> Column:

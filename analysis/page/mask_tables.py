@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 
+import pandas as pd
+
 from analysis import networks
 from analysis.cells import DASH, percent
 from analysis.page import columns
@@ -16,9 +18,14 @@ def every(found: Analysis) -> Iterator[Table]:
         yield made(found)
 
 
+def good(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of good masks; the files beside the page have the others."""
+    return frame[frame["network"] == "good"]
+
+
 def _of(found: Analysis) -> list[Column]:
-    """Whose masks, and which part of them; the network where it is not good's."""
-    return [*columns.place(found), columns.word("network", usual="good"), columns.component()]
+    """Whose masks, and which part of them."""
+    return [*columns.place(found), columns.component()]
 
 
 def overlap(found: Analysis) -> Table:
@@ -39,12 +46,12 @@ def overlap(found: Analysis) -> Table:
         Column("pairs that keep any", _defined),
     ]
     caption = (
-        "Overlap of the masks of two seeds: mean Jaccard over pairs of seeds, beside what independent random"
-        " masks of the same size would give, and ones of the same size in every layer: the expectation, 95%"
-        " of such means, and the one-sided p of a mean as high. Ratio: Jaccard over its expectation at the"
-        " same size."
+        "Overlap of the good masks of two seeds: mean Jaccard over pairs of seeds, beside what independent"
+        " random masks of the same size would give, and ones of the same size in every layer: the"
+        " expectation, 95% of such means, and the one-sided p of a mean as high. Ratio: Jaccard over its"
+        " expectation at the same size. The CSV file has other networks too."
     )
-    return table("overlap", caption, found.overlap, shown, labels=3)
+    return table("overlap", caption, good(found.overlap), shown, labels=3)
 
 
 def _defined(row: Row) -> Cell:
@@ -66,10 +73,10 @@ def overlap_layers(found: Analysis) -> Table:
         Column("pairs that keep any", _defined),
     ]
     caption = (
-        "Overlap of the masks of two seeds, layer by layer, beside independent random masks that keep as many"
-        " in that layer. Layer 1 is next to the embeddings."
+        "Overlap layer by layer of the good masks of two seeds, beside independent random masks that keep as"
+        " many in that layer. Layer 1 is next to the embeddings."
     )
-    return table("overlap_layers", caption, found.overlap_layers, shown, labels=5)
+    return table("overlap_layers", caption, good(found.overlap_layers), shown, labels=4)
 
 
 def agreement(found: Analysis) -> Table:
@@ -97,7 +104,7 @@ def agreement(found: Analysis) -> Table:
         " treatments and p by permutation within seeds: are some components kept by more seeds than chance"
         " would have?"
     )
-    return table("agreement", caption, found.agreement, shown, labels=3)
+    return table("agreement", caption, good(found.agreement), shown, labels=3)
 
 
 def _not_rejected(row: Row) -> Cell:
@@ -107,13 +114,11 @@ def _not_rejected(row: Row) -> Cell:
 
 def task_overlap(found: Analysis) -> Table:
     """What the masks of two tasks share in the same seed."""
-    frame = found.task_overlap
-    if len(frame):
-        frame = frame[frame["task"] != frame["other_task"]]
+    frame = good(found.task_overlap)
+    frame = frame[frame["task"] != frame["other_task"]]
     shown = [
         columns.word("method"),
         columns.size(),
-        columns.word("network", usual="good"),
         columns.component(),
         columns.task("task"),
         columns.task("other_task", "and"),
@@ -129,15 +134,14 @@ def task_overlap(found: Analysis) -> Table:
         "What the masks of two tasks share in the same seed: mean over seeds, beside independent random masks"
         " of the same sizes (expectation, and 95% of such means)."
     )
-    return table("task_overlap", caption, frame, shown, labels=5)
+    return table("task_overlap", caption, frame, shown, labels=4)
 
 
 def pretrained_overlap(found: Analysis) -> Table:
     """Good magnitude masks against the largest weights of the pre-trained model."""
     frame = found.pretrained_overlap
-    if len(frame):
-        groups = frame.groupby(["task", "method", "size", "component", "other"], sort=False)
-        frame = groups.mean(numeric_only=True).reset_index().assign(rows=groups.size().to_numpy())
+    groups = frame.groupby(["task", "method", "size", "component", "other"], sort=False)
+    frame = groups.mean(numeric_only=True).reset_index().assign(rows=groups.size().to_numpy())
     whose = {"pretrained": "good and pre-trained", "good": "good of two seeds"}
     shown = [
         *columns.place(found),
@@ -217,10 +221,12 @@ def size_meanings(found: Analysis) -> Table:
         columns.share("encoder", "encoder weights"),
         columns.share("all_weights", "all weights"),
         columns.share("flops", "FLOPs"),
+        columns.share("as_published", "as in the paper's titles"),
         columns.count("seeds"),
     ]
     caption = (
         "What a size means: the share kept of the components that the method prunes, of the encoder's"
-        " prunable weights, of all weights with the embeddings, and of the FLOPs."
+        " prunable weights, of all weights with the embeddings, and of the FLOPs of heads and MLPs. The"
+        " paper's figures show the share of all weights less 21 points."
     )
     return table("size_meanings", caption, found.size_meanings, shown, labels=3)

@@ -29,7 +29,7 @@ def claims(found: Analysis) -> Table:
         columns.long("measured"),
         Column("estimate", _estimate),
         Column("verdict", _judged),
-        columns.long("tasks"),
+        columns.count("tasks"),
     ]
     caption = "The paper's claims, and what this study measured on each, with its 95% interval."
     return table("claims", caption, found.claims, shown, labels=1)
@@ -60,11 +60,12 @@ def versus_paper(found: Analysis) -> Table:
         columns.count("n", "seeds"),
         columns.give_or_take("paper_mean", "paper (SD)", "paper_sd"),
         columns.difference("difference"),
+        columns.interval("low", "high", "95% interval", sign=True),
         columns.long("note"),
     ]
     caption = (
-        "This study beside the paper: mean and standard deviation over seeds of each. Notes flag slips in"
-        " what was published."
+        "This study beside the paper: mean and standard deviation over seeds of each, and the difference with"
+        " its 95% Welch interval. Notes flag slips in what was published."
     )
     return table("versus_paper", caption, found.versus_paper, shown, labels=2)
 

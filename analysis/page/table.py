@@ -1,12 +1,10 @@
 """A table of the page: cells of text, with the full values behind them."""
 
 import re
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from analysis.cells import DASH, rows
@@ -67,8 +65,7 @@ def table(
     name: str, caption: str, frame: pd.DataFrame, columns: Sequence[Column], *, labels: int = 1
 ) -> Table:
     """The rows of a data frame under those columns that have something to say."""
-    every = [defaultdict(lambda: np.nan, row) for row in rows(frame)]
-    lines = [[column.cell(row) for column in columns] for row in every]
+    lines = [[column.cell(row) for column in columns] for row in rows(frame)]
     shown = [
         place
         for place, column in enumerate(columns)
