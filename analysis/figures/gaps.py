@@ -85,14 +85,15 @@ def _across(part: Slice) -> Drawing:
             _diamond(axis, row, -places.index((row["method"], row["measure"])) - shift, one.paint)
     lines(axis, [", ".join(map(str, names)) for names in places])
     axis.axvline(0, lw=1, color=FAINT, zorder=0)
+    _limit(axis, part.rows)
     axis.set_xlabel("gap in dev score, mean over tasks")
     handles = [mark(one.label, "D", one.paint) for one in series]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     tasks = part.rows["tasks"].max()
     caption = (
         f"Good against the others{_at(part.size)}, over {tasks} tasks: diamonds are means, thick bars 95%"
-        " intervals for these tasks, thin bars 95% intervals for tasks like them. To the right of zero good"
-        " scores higher."
+        " intervals for these tasks, thin bars 95% intervals for tasks like them, cut where few tasks make"
+        " them long. To the right of zero good scores higher."
     )
     return Drawing("gaps", part.name("across_tasks"), caption, figure, part.folded)
 
@@ -185,5 +186,6 @@ def _intervals(axis: Axes, one: Series, table: pd.DataFrame, tasks: list[str], s
 def _limit(axis: Axes, group: pd.DataFrame) -> None:
     """Intervals of few seeds may go far beyond; they are cut."""
     low, high = np.nanmin([*group["mean"], 0.0]), np.nanmax([*group["mean"], 0.0])
-    shown = group[["low", "high"]].clip(low - 0.6, high + 0.6).to_numpy()
+    ends = [name for name in ("low", "high", "wide_low", "wide_high") if name in group]
+    shown = group[ends].astype(float).clip(low - 0.6, high + 0.6).to_numpy()
     axis.set_xlim(np.nanmin([low, *shown[:, 0]]) - 0.04, np.nanmax([high, *shown[:, 1]]) + 0.04)

@@ -8,8 +8,6 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.patches import Rectangle
 
-from analysis.figures.drawing import INK
-
 
 def heatmap(
     axis: Axes,
@@ -34,7 +32,7 @@ def heatmap(
         if not np.isnan(sd):
             axis.text(middle, line + 0.76, shown(sd), fontsize=5.5, **style)
         if framed is not None and framed[line, column]:
-            axis.add_patch(Rectangle((column + 0.04, line + 0.04), 0.92, 0.92, fill=False, ec=INK, lw=1.6))
+            axis.add_patch(Rectangle((column + 0.04, line + 0.04), 0.92, 0.92, fill=False, ec=paint, lw=1.6))
     axis.set_ylim(len(means), 0)
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)

@@ -38,7 +38,12 @@ def _spread(part: Slice) -> Drawing:
         lines(axis, [title(str(task)) for task in tasks], named=number % 2 == 0)
         axis.set_title(", ".join(map(str, names)))
         axis.set_xlabel("dev score")
-    handles = [mark(label, style, paint, mew=1.6) for _, _, label, style, paint in KINDS]
+    drawn = part.rows["network"].map(networks.drawn_as)
+    handles = [
+        mark(label, style, paint, mew=1.6)
+        for network, column, label, style, paint in KINDS
+        if part.rows.loc[drawn == network, column].notna().any()
+    ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     caption = (
         f"Where scores spread{networks.at(part.size).removeprefix(',')}. Marks left of the tick: the dev set"

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis import networks
 from analysis.conclusions import opening, place
-from analysis.figures.drawing import COMPONENTS, Drawing, Slice, grid, slices
+from analysis.figures.drawing import COMPONENTS, WIDTH, Drawing, Slice, grid, slices
 from analysis.figures.heatmap import heatmap
 from analysis.tables import Analysis
 from lottery_ray.tasks import TASKS, order, title
@@ -31,7 +32,9 @@ def draw(found: Analysis) -> Iterator[Drawing]:
 def _overlap(part: Slice, component: str, cells: pd.DataFrame) -> Drawing:
     """What each two tasks share, and beside it over what chance would have them share."""
     tasks = sorted({*cells["task"], *cells["other_task"]}, key=order)
-    figure, (left, right) = grid(2, 1.6 + 0.42 * len(tasks), 2)
+    width = min(WIDTH, 3.0 + 0.95 * len(tasks))
+    figure = Figure(figsize=(width, 1.3 + 0.42 * len(tasks)), layout="constrained")
+    left, right = figure.subplots(1, 2)
     both, sd, ratio = (_matrix(cells, tasks, name) for name in ("both", "both_sd", "ratio"))
     np.fill_diagonal(ratio, np.nan)
     outside = (both < _matrix(cells, tasks, "chance_both_low")) | (

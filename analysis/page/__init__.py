@@ -51,8 +51,11 @@ def render(found: Analysis, drawn: list[Drawing]) -> str:
 
 
 def _rules(found: Analysis) -> list[tuple[str, str, str]]:
-    """Each claim, in the paper's words, and the rule that judges it."""
-    return [(row["claim"], row["quote"], row["rule"]) for row in rows(found.claims.drop_duplicates("claim"))]
+    """Claims, the paper's words, and the rule that judges them."""
+    rules: dict[tuple[str, str], list[str]] = {}
+    for row in rows(found.claims.drop_duplicates(["claim", "rule"])):
+        rules.setdefault((row["quote"], row["rule"]), []).append(row["claim"])
+    return [("; ".join(claims), *rule) for rule, claims in rules.items()]
 
 
 def _findings(found: Analysis) -> list[Finding]:

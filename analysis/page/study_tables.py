@@ -22,26 +22,31 @@ def every(found: Analysis) -> Iterator[Table]:
 
 
 def claims(found: Analysis) -> Table:
-    """Each claim of the paper, and what was measured on it."""
+    """Each claim of the paper, and what was measured on it; of methods the plain ones."""
+    frame = found.claims
+    names = [str(name) for name in frame["method"].unique() if name]
+    plain = {variants.plain(names, name) for name in names}
     shown = [
         columns.long("claim"),
-        columns.word("method", usual=""),
-        columns.long("measured"),
-        Column("estimate", _estimate),
+        columns.word("method"),
         Column("verdict", _judged),
+        Column("estimate", _estimate),
+        columns.long("unit", ""),
         columns.count("tasks"),
     ]
-    caption = "The paper's claims, and what this study measured on each, with its 95% interval."
-    return table("claims", caption, found.claims, shown, labels=1)
+    caption = (
+        "The paper's claims, and what this study measured on each, with its 95% interval. The CSV file has"
+        " variants of methods too, and says what was measured in a sentence."
+    )
+    return table("claims", caption, frame[frame["method"].isin([*plain, ""])], shown)
 
 
 def _estimate(row: Row) -> Cell:
-    """With its interval and unit."""
+    """With its interval."""
     if pd.isna(row["estimate"]):
         return Cell(DASH)
-    unit = f" {row['unit']}" if row["unit"] else ""
     interval = "" if pd.isna(row["low"]) else f" [{number(row['low'])}, {number(row['high'])}]"
-    return Cell(f"{number(row['estimate'])}{interval}{unit}", row["estimate"])
+    return Cell(f"{number(row['estimate'])}{interval}", row["estimate"])
 
 
 def _judged(row: Row) -> Cell:
