@@ -1,16 +1,14 @@
-"""What survives of heads and MLPs, over seeds and tasks; importance and its agreement."""
+"""What survives of heads and MLPs, over seeds and tasks."""
 
 from itertools import product
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-from scipy import stats
 from transformers.models.auto import AutoModelForSequenceClassification
 
-from analysis import importance, survival
+from analysis import survival
 from analysis.records import MaskFile
 from lottery_ray import masks, models
 from tests import picked, released
@@ -105,24 +103,3 @@ def test_shares_of_random_masks_of_weights(tmp_path: Path) -> None:
     across = picked.row(survival.task_survival(kept), **head)
     assert (across["tasks"], across["of"]) == pytest.approx((np.mean(expected), 1))
     assert survival.kept(files, None).empty
-
-
-def test_seeds_that_rank_alike_agree() -> None:
-    rng = np.random.default_rng(2)
-    truth, rows = rng.permutation(20), []
-    for task, noise in (("cola", 0.0), ("rte", 1.0), ("wnli", 1e6)):
-        for seed in range(4):
-            scores = truth + noise * rng.normal(size=20)
-            rows += [(task, "heads", seed, "heads", i // 4, i % 4, scores[i], True) for i in range(20)]
-    table = pd.DataFrame(rows, columns=importance.COLUMNS)
-    found = importance.agreement(table)
-    cola, rte, wnli = (picked.row(found, task=task) for task in ("cola", "rte", "wnli"))
-    assert (cola["spearman"], cola["kendall_w"]) == pytest.approx((1, 1))
-    assert found["kendall_w"].is_monotonic_decreasing
-    ranks = stats.rankdata(picked.rows(table, task="rte")["score"].to_numpy().reshape(4, 20), axis=1)
-    concordance = 12 * ((ranks.sum(axis=0) - 42) ** 2).sum() / (16 * (20**3 - 20))
-    assert rte["kendall_w"] == pytest.approx(concordance)
-    # W and the mean Spearman are one: Kendall and Babington Smith 1939
-    assert rte["spearman"] == pytest.approx((4 * concordance - 1) / 3)
-    assert rte["p"] < 1e-6
-    assert wnli["p"] > 1e-3

@@ -1,0 +1,95 @@
+"""Importance of heads and MLPs, from searches and from published masks, and whether seeds agree on it."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from scipy import stats
+
+from analysis import importance, records
+from lottery_ray import masks
+from lottery_ray.nodes import Search, Structured, key
+from lottery_ray.published import import_published
+from lottery_ray.store import Store
+from lottery_ray.streams import generator
+from lottery_ray.study import PRESETS
+from tests import picked, released
+from tests.planted import Planted
+
+STUDY = dataclasses.replace(PRESETS["demo"].study, kinds=("good",))
+
+
+@dataclass(frozen=True)
+class WithStates(Planted):
+    """Structured searches leave the two states that they looked at, each with its scores."""
+
+    def _search(self, node: Search, folder: Path) -> dict[str, object]:
+        if isinstance(node.method, Structured):
+            whole = np.ones((self.layers, self.heads), bool), np.ones(self.layers, bool)
+            tables = []
+            for step in (0, 1):
+                rng = generator("scores", key(node), step)
+                scores = (
+                    rng.random((self.layers, self.heads), np.float32),
+                    rng.random(self.layers, np.float32),
+                )
+                table = masks.to_table(
+                    masks.structured_mask(*whole, *scores), key(node), dict.fromkeys(masks.IDENTITY)
+                )
+                tables.append(table.append_column("step", pa.array([step] * len(table), pa.int32())))
+            masks.write(pa.concat_tables(tables), folder / "states.arrow")
+        return super()._search(node, folder)
+
+
+def test_scores_are_those_that_the_search_first_saw(tmp_path: Path) -> None:
+    root = records.read(Store.open(WithStates(tmp_path / "root").fill(STUDY)), tmp_path)
+    found = importance.importance(root)
+    searches = [r for r in root.stage("search") if r.labels["method"] == "structured"]
+    assert len(found) == len(searches) * 3 * 9
+    for record in searches:
+        own = picked.rows(found, task=record.labels["task"], seed=record.labels["seed"])
+        rng = generator("scores", record.key, 0)
+        good = masks.from_table(masks.read(root.artifact(record, "mask.arrow")))
+        for component, kept in (("heads", masks.heads(good)), ("mlp", masks.mlps(good)[:, None])):
+            cells = picked.rows(own, component=component)
+            np.testing.assert_array_equal(cells["score"], rng.random(kept.shape, np.float32).ravel())
+            np.testing.assert_array_equal(cells["kept"], kept.ravel())
+    assert set(found["method"]) == {"structured"}
+    assert set(importance.agreement(found)["seeds"]) == {3}
+
+
+def test_published_masks_have_the_scores_that_are_beside_them(tmp_path: Path) -> None:
+    frame = released.frame()
+    import_published(released.PAPER / "masks.parquet", str(tmp_path / "root"))
+    found = importance.importance(records.read(Store.open(str(tmp_path / "root")), tmp_path))
+    scored = frame[(frame["family"] == "heads_mlps") & frame["importance"].notna()]
+    assert len(found) == len(scored)
+    rte = picked.rows(found, task="rte", seed=86, component="heads")
+    expected = picked.rows(scored, task="RTE", seed=86, component="head").sort_values(["layer", "index"])
+    np.testing.assert_array_equal(rte["score"], expected["importance"])
+    np.testing.assert_array_equal(rte["kept"], expected["kept"])
+
+
+def test_seeds_that_rank_alike_agree() -> None:
+    rng = np.random.default_rng(2)
+    truth, rows = rng.permutation(20), []
+    for task, noise in (("cola", 0.0), ("rte", 1.0), ("wnli", 1e6)):
+        for seed in range(4):
+            scores = truth + noise * rng.normal(size=20)
+            rows += [(task, "heads", seed, "heads", i // 4, i % 4, scores[i], True) for i in range(20)]
+    table = pd.DataFrame(rows, columns=importance.COLUMNS)
+    found = importance.agreement(table)
+    cola, rte, wnli = (picked.row(found, task=task) for task in ("cola", "rte", "wnli"))
+    assert (cola["spearman"], cola["kendall_w"]) == pytest.approx((1, 1))
+    assert found["kendall_w"].is_monotonic_decreasing
+    ranks = stats.rankdata(picked.rows(table, task="rte")["score"].to_numpy().reshape(4, 20), axis=1)
+    concordance = 12 * ((ranks.sum(axis=0) - 42) ** 2).sum() / (16 * (20**3 - 20))
+    assert rte["kendall_w"] == pytest.approx(concordance)
+    # W and the mean Spearman are one: Kendall and Babington Smith 1939
+    assert rte["spearman"] == pytest.approx((4 * concordance - 1) / 3)
+    assert rte["p"] < 1e-6
+    assert wnli["p"] > 1e-3
