@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,8 @@ class Root:
     """The records of one study, and where their artifacts are read.
 
     copies: the folder that artifacts of a remote root are copied to. methods: {key: name of the method}
-    of searches, tickets and null draws. networks: {key: name} of fine-tuned models and tickets.
+    of searches, tickets and null draws. networks: {key: name} of fine-tuned models and tickets. fetched: the
+    artifacts that are at hand.
     """
 
     store: Store
@@ -38,14 +39,19 @@ class Root:
     records: tuple[Record, ...]
     methods: dict[str, str]
     networks: dict[str, str]
+    fetched: dict[tuple[str, str], Path] = field(default_factory=dict, repr=False)
 
     def stage(self, name: str) -> list[Record]:
         """The records of one stage: pretrain, finetune, search, ticket, nulls or published."""
         return [record for record in self.records if record.labels["stage"] == name]
 
     def artifact(self, record: Record, name: str) -> Path:
-        """A local path of one artifact. Raises InputError if it is missing or corrupt."""
-        return self.store.fetch(record, name, self.copies / record.key)
+        """A local path of one artifact, which is fetched and checked once. Raises InputError if it is
+        missing or corrupt."""
+        place = record.key, name
+        if place not in self.fetched:
+            self.fetched[place] = self.store.fetch(record, name, self.copies / record.key)
+        return self.fetched[place]
 
     def subnetworks(self) -> list[Record]:
         """Every ticket and published mask once: a ticket that is only retrained otherwise has the mask of

@@ -380,7 +380,7 @@ def test_masks_of_one_seed_are_compared_between_choices(found: Analysis, root: s
     row = row_of(found.choice_masks, task="similarity", **labels)
     assert row["jaccard"] == pytest.approx(np.mean(expected))
     assert row["chance"] == pytest.approx(np.mean(chance))
-    plain = {"method": "structured", "size": "stopping", "component": "heads"}
+    plain = {"method": "structured", "size": "stopping", "network": "good", "component": "heads"}
     assert row["between_seeds"] == row_of(found.overlap, task="similarity", **plain)["jaccard"]
 
 
@@ -543,9 +543,7 @@ def test_the_report_of_everything(root: str, found: Analysis) -> None:
     drawn = {path.stem for path in (index.parent / "figures").glob("*.png")}
     assert {"composition", "composition_50", "composition_choices", "nulls_structured"} <= drawn
     assert {"survival_similarity_structured_50", "scores_structured_searched_on_dev"} <= drawn
-    assert not [
-        name for name in drawn if name.startswith(("survival_similarity_heads", "survival_similarity_mlps"))
-    ]
+    assert {"survival_similarity_heads", "survival_similarity_mlps"} <= drawn
     first = text[: text.index("<details>", text.index('<section id="gaps">'))]
     assert "gaps_50-" not in first  # other sizes are folded away
     assert max(len(line) for line in text_of(found).splitlines()) <= 100
