@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import feather
 
-from analysis import bits
+from analysis import bits, mask_rows
 from lottery_ray import masks
 from lottery_ray.errors import InputError
 from lottery_ray.masks import Mask, Part
@@ -77,7 +77,7 @@ def test_any_part_of_a_row_loads_to_the_start_of_a_byte(data: st.DataObject, see
     begin = data.draw(st.integers(0, n - 1))
     size = data.draw(st.integers(1, n - begin))
     packed = np.packbits(flags, bitorder="little")
-    row = bits.Row("weight", 0, "tensor", (n,), n, packed, start)
+    row = mask_rows.Row("weight", 0, "tensor", (n,), n, packed, start)
     into = np.full(8 * (-(-size // 64)) + 8, 255, np.uint8)
     row.load(begin, size, into)
     unpacked = np.unpackbits(into, bitorder="little").astype(bool)
