@@ -12,15 +12,22 @@ from pathlib import Path
 from typing import Any, cast
 from xml.etree import ElementTree
 
+import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
-from analysis import report
+from analysis import analyse, figures, report
+from analysis.page import columns, tables
+from analysis.page.sections import PLANS
+from analysis.page.table import table as tabulated
 from lottery_ray.nodes import Finetune, Pretrain
+from lottery_ray.published import import_published
 from lottery_ray.study import PRESETS, RELEASED
 from tests.planted import Planted
 
+PAPER = Path(__file__).parents[2] / "shared" / "paper"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
     "--headless",
@@ -134,6 +141,69 @@ def test_the_page_says_what_it_found(index: Path) -> None:
     assert "good scores higher than random on Acceptability" in text
     assert "fine-tuned from pre-trained weights" in text
     assert "prefers-color-scheme: dark" in text
+
+
+def test_every_table_and_figure_has_a_place(index: Path) -> None:
+    """A data frame that the page shows is in some section, with its files, and so is every figure."""
+    found = analyse(str(index.parents[1]))
+    made = tables.every(found)
+    assert {table.name for table in made} == {"claims", *(name for plan in PLANS for name in plan.tables)}
+    references = Page(index.read_text()).references
+    for table in made:
+        assert (f"{table.name}.csv" in references) == bool(table.rows), table.name
+    assert {drawing.group for drawing in figures.draw(found)} <= {plan.name for plan in PLANS}
+
+
+def test_what_repeats_is_marked_and_columns_that_say_nothing_are_left_out() -> None:
+    frame = pd.DataFrame(
+        {
+            "task": ["a", "a", "b", "b"],
+            "method": ["x", "y", "y", "y"],
+            "size": "stopping",
+            "p": [0.5, np.nan, 0.123456789, 0.00001],
+            "nothing": np.nan,
+        }
+    )
+    shown = [columns.word("task"), columns.word("method"), columns.size(), columns.probability("p")]
+    made = tabulated("gaps", "What: it is.", frame, [*shown, columns.value("nothing")], labels=3)
+    assert made.headers == ["task", "method", "p"]
+    assert [[cell.again for cell in row[:2]] for row in made.rows] == [
+        [False, False],
+        [True, False],
+        [False, False],
+        [True, True],
+    ]
+    assert [cell.text for _, _, cell in made.rows] == ["0.500", "–", "0.123", "1.0e−05"]  # noqa: RUF001
+    assert [cell.value for _, _, cell in made.rows] == [0.5, None, 0.123456789, 0.00001]
+    assert made.is_number == [False, False, True]
+    assert made.title == "What"
+
+
+def test_a_root_that_has_only_begun_says_what_is_missing(tmp_path: Path) -> None:
+    """Fine-tuned models of one task: sections without data are left out or say so in a line."""
+    study = PRESETS["demo"].study
+    root = Planted(tmp_path, keep=lambda node: isinstance(node, Pretrain | Finetune)).fill(study)
+    text = report.write(root, Console(file=io.StringIO())).read_text()
+    for sentence in ("nothing is concluded", "No search is recorded", "No good subnetwork is recorded yet"):
+        assert sentence in text
+    for heading in ("Null draws", "Choices", "Importance", "Where scores spread", "Transfer"):
+        assert (f"<h2>{heading}</h2>" in text) == (heading == "Where scores spread")
+
+
+@pytest.mark.skipif(not PAPER.exists(), reason="the paper's files are not beside the checkout")
+def test_published_masks_and_scores_make_a_page(tmp_path: Path) -> None:
+    """No searches, no predictions, and gaps whose pairing is unknown and said to be."""
+    root = str(tmp_path / "root")
+    import_published(PAPER / "masks.parquet", root, PAPER / "published_results.csv")
+    index = report.write(root, Console(file=io.StringIO()))
+    text = index.read_text()
+    assert "scores published without their seeds" in text
+    assert "unpaired" in text
+    assert "paired by seed, not corrected" not in text
+    for heading in ("Gaps", "Overlap of tasks", "Survival", "Importance", "This study and the paper"):
+        assert f"<h2>{heading}</h2>" in text
+    assert "No search is recorded" in text
+    assert "nan" not in re.sub(r"<[^>]*>", " ", text).split()
 
 
 def browse(index: Path, profile: Path, *flags: str) -> subprocess.CompletedProcess[str]:

@@ -86,7 +86,7 @@ def _transfers(found: Analysis) -> Iterator[Drawing]:
     source = found.summary["network"].str.removeprefix(FROM).map(lambda name: names.get(name, name))
     moved = found.summary["network"].str.startswith(FROM)
     own = found.summary["network"] == "good"
-    table = found.summary[moved | own].assign(source=source.where(moved, found.summary["task"]))
+    table = found.summary.assign(source=source.where(moved, found.summary["task"]))[moved | own]
     for part in slices(table, by_method=True):
         if part.rows["network"].str.startswith(FROM).any():
             yield _transfer(part)

@@ -1,0 +1,112 @@
+"""The page's tables of gaps: task by task, across tasks, and what they are made of."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from analysis import networks
+from analysis.cells import DASH, percent
+from analysis.composition import TOTAL
+from analysis.page import columns
+from analysis.page.table import Cell, Column, Row, Table, table
+from analysis.tables import Analysis
+
+
+def every(found: Analysis) -> Iterator[Table]:
+    """Those without rows too."""
+    for made in (gaps, across_tasks, composition):
+        yield made(found)
+
+
+def gaps(found: Analysis) -> Table:
+    """One row per task, method, size, comparison and measure."""
+    pairing = {True: "by seed", False: "unpaired"}
+    shown = [
+        *columns.place(found),
+        columns.compared(),
+        columns.word("measure", "score"),
+        columns.within("mean", "mean", "half", sign=True),
+        columns.verdict(),
+        columns.difference("effect", "effect size", 2),
+        columns.interval("effect_low", "effect_high", "its 95% interval", sign=True, digits=1),
+        columns.probability("t_p", "p, t test"),
+        columns.probability("t_p_holm", "Holm"),
+        columns.probability("p", "p, sign flips", least="p_least"),
+        columns.probability("p_holm", "Holm"),
+        columns.value("dev_se", "dev-set SE"),
+        columns.count("seeds_needed", "seeds to settle"),
+        columns.count("n", "seeds"),
+        columns.word("paired", "pairing", words=pairing, usual="by seed"),
+    ]
+    caption = (
+        "Gaps in dev score: mean over seeds ± half-width of the 95% t interval, paired by seed unless marked"
+        " unpaired. Undecided: the interval holds zero, or there is one seed. Effect size: the mean in"
+        " standard deviations over seeds, corrected for few seeds. p: of the paired t test, which agrees with"
+        " the verdict, and of the exact sign-flip test, beside the least that so many seeds can give; Holm:"
+        " corrected over tasks. Dev-set SE: the sampling error of the dev examples, which all seeds share."
+        " Seeds to settle: how many would take the interval off zero if the gap is what it seems."
+    )
+    return table("gaps", caption, ordered(found.gaps), shown, labels=4)
+
+
+def ordered(gaps: pd.DataFrame) -> pd.DataFrame:
+    """Good against others in their order, then the full model against good; measures together."""
+    keys = pd.DataFrame(
+        {
+            "cell": gaps.groupby(["task", "method", "size"], sort=False).ngroup(),
+            "full": gaps["network"] == "full",
+            "order": gaps["versus"].map(networks.order),
+        }
+    )
+    return gaps.loc[keys.sort_values(["cell", "full", "order"], kind="stable").index]
+
+
+def across_tasks(found: Analysis) -> Table:
+    """One model over tasks per method, size, measure and comparison."""
+    shown = [
+        columns.word("method"),
+        columns.size(),
+        columns.compared(),
+        columns.word("measure", "score"),
+        columns.difference("mean"),
+        columns.interval("low", "high", "95% interval, these tasks", sign=True),
+        columns.probability("p"),
+        columns.interval("wide_low", "wide_high", "95% interval, tasks like these", sign=True),
+        columns.value("between_sd", "SD between tasks"),
+        columns.probability("task_p", "p, tasks differ"),
+        columns.count("tasks"),
+        columns.count("n", "gaps"),
+    ]
+    caption = (
+        "Gaps across tasks: one model with task as a factor. The narrow interval is for the mean of these"
+        " very tasks; the wide one, with task as a random factor, for tasks like them."
+    )
+    return table("across_tasks", caption, found.across_tasks, shown, labels=3)
+
+
+def composition(found: Analysis) -> Table:
+    """Good minus random and its parts."""
+    shown = [
+        *columns.place(found),
+        columns.word("measure", "score"),
+        columns.word("part"),
+        columns.compared(),
+        columns.within("mean", "mean", "half", sign=True),
+        columns.verdict(),
+        Column("share", _share),
+        columns.count("n", "seeds"),
+    ]
+    caption = (
+        "The gap of good to random and the parts that add up to it, paired by seed: mean ± half-width of the"
+        " 95% t interval. Shares of the whole gap, with Fieller intervals, only where the whole gap's"
+        " interval excludes zero."
+    )
+    return table("composition", caption, found.composition, shown, labels=4)
+
+
+def _share(row: Row) -> Cell:
+    if pd.isna(row["share"]):
+        return Cell(DASH)
+    whole = row["part"] == TOTAL
+    interval = "" if whole else f" [{percent(row['share_low'])}, {percent(row['share_high'])}]"
+    return Cell(percent(row["share"]) + interval, row["share"])

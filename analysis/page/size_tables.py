@@ -1,0 +1,81 @@
+"""The page's tables of what masks keep, and of the importance that decides it."""
+
+from collections.abc import Iterator
+
+from analysis import networks
+from analysis.cells import percent
+from analysis.page import columns
+from analysis.page.table import Cell, Column, Row, Table, table
+from analysis.tables import Analysis
+
+
+def every(found: Analysis) -> Iterator[Table]:
+    """Those without rows too."""
+    for made in (sizes, size_meanings, importance_agreement):
+        yield made(found)
+
+
+def importance_agreement(found: Analysis) -> Table:
+    """Whether seeds rank components alike."""
+    shown = [
+        *columns.place(found)[:2],
+        columns.component(),
+        columns.value("spearman", "Spearman's rho"),
+        columns.value("kendall_w", "Kendall's W"),
+        columns.probability("p"),
+        columns.count("seeds"),
+    ]
+    caption = (
+        "Whether seeds rank components alike by importance: mean rank correlation over pairs of seeds, and"
+        " Kendall's W (0: no agreement, 1: the same ranking)."
+    )
+    return table("importance_agreement", caption, found.importance_agreement, shown, labels=2)
+
+
+def sizes(found: Analysis) -> Table:
+    """What good tickets keep, and what bad ones share with them; others keep as much of each component."""
+    keys = ["task", "method", "size", "component"]
+    bad = found.sizes[found.sizes["network"].map(networks.drawn_as) == "bad"].drop_duplicates(keys)
+    good = found.sizes[found.sizes["network"] == "good"].drop(columns=["shared", "forced"])
+    good = good.merge(bad[[*keys, "shared", "forced"]], how="left")
+    shown = [
+        *columns.place(found),
+        columns.component(),
+        columns.share("mean", "kept"),
+        Column("over seeds", _range),
+        columns.count("kept", "mean count"),
+        columns.count("of"),
+        columns.count("shared", "bad shares"),
+        columns.count("forced", "bad must share"),
+        columns.count("seeds"),
+    ]
+    caption = (
+        "What good subnetworks keep: mean over seeds, smallest and largest. Other kinds keep as much of each"
+        " component, super-survivors less. What bad ones share with good, and how much of it they must for"
+        " want of other components."
+    )
+    return table("sizes", caption, good, shown, labels=3)
+
+
+def _range(row: Row) -> Cell:
+    return Cell(f"{percent(row['low'], 1)} to {percent(row['high'], 1)}", row["low"])
+
+
+def size_meanings(found: Analysis) -> Table:
+    """One size, four ways to say it."""
+    shown = [
+        *columns.place(found),
+        columns.word("network"),
+        columns.share("components"),
+        columns.share("encoder", "encoder weights"),
+        columns.share("all_weights", "all weights"),
+        columns.share("flops", "FLOPs"),
+        columns.share("as_published", "as in the paper's titles"),
+        columns.count("seeds"),
+    ]
+    caption = (
+        "What a size means: the share kept of the components that the method prunes, of the encoder's"
+        " prunable weights, of all weights with the embeddings, and of the FLOPs of heads and MLPs. The"
+        " paper's figures show the share of all weights less 21 points."
+    )
+    return table("size_meanings", caption, found.size_meanings, shown, labels=3)
