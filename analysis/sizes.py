@@ -12,39 +12,48 @@ GROUP = ["task", "method", "size", "network", "component"]
 WHOLE = "all weights"
 
 
-def sizes(root: Root) -> pd.DataFrame:
-    """What tickets keep: columns task, method, size, network, component (of structured ones also "all
-    weights": the prunable weights of the encoder), seeds, then mean, low, high of the share kept
-    (smallest and largest seed), kept (mean count), of; and shared, forced: how many of them good keeps
-    too, and must for want of others (means; NaN where records do not say).
+def survivors(root: Root) -> pd.DataFrame:
+    """What every subnetwork keeps: columns task, method, size, network, component (of structured ones also
+    "all weights": the prunable weights of the encoder), seed, draw, kept, of, share; and shared, forced: how
+    many of them good keeps too, and must for want of others (NaN where records do not say).
 
     Components that the method does not prune are left out, and so are controls, whose masks are those
     of their twins.
     """
     rows: list[dict[str, Any]] = []
     for record in root.subnetworks():
-        name, result = root.networks[record.key], record.result
+        result = record.result
         counts = {part: size for part, size in result["sizes"].items() if part in _parts(root, record.key)}
         if "weight" not in counts:
             counts = counts | {WHOLE: result["weights"]}
         for component, size in counts.items():
-            place = root.place(record) | {"network": name, "component": component}
+            place = root.place(record) | {"network": root.networks[record.key], "component": component}
+            place |= {"draw": record.labels["draw"]}
             counted = {"kept": size["kept"], "of": size["of"], "share": size["kept"] / size["of"]}
             for column, field in (("shared", "overlap_with_good"), ("forced", "forced_overlap")):
                 counted[column] = result.get(field, {}).get(component, np.nan)
             rows.append(place | counted)
-    columns = [*GROUP, "seed", "kept", "of", "share", "shared", "forced"]
-    groups = pd.DataFrame(rows, columns=columns).groupby(GROUP, sort=False)
-    return groups.agg(
-        seeds=("seed", "nunique"),
-        mean=("share", "mean"),
-        low=("share", "min"),
-        high=("share", "max"),
-        kept=("kept", "mean"),
-        of=("of", "first"),
-        shared=("shared", "mean"),
-        forced=("forced", "mean"),
-    ).reset_index()
+    return pd.DataFrame(rows, columns=[*GROUP, "seed", "draw", "kept", "of", "share", "shared", "forced"])
+
+
+def sizes(survivors: pd.DataFrame) -> pd.DataFrame:
+    """Over seeds: columns task, method, size, network, component, seeds, then mean, low, high of the share
+    kept (smallest and largest seed), kept (mean count), of, and the means of shared and forced. survivors:
+    see `survivors`."""
+    return (
+        survivors.groupby(GROUP, sort=False)
+        .agg(
+            seeds=("seed", "nunique"),
+            mean=("share", "mean"),
+            low=("share", "min"),
+            high=("share", "max"),
+            kept=("kept", "mean"),
+            of=("of", "first"),
+            shared=("shared", "mean"),
+            forced=("forced", "mean"),
+        )
+        .reset_index()
+    )
 
 
 def _parts(root: Root, key: str) -> tuple[str, ...]:

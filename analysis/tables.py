@@ -20,7 +20,7 @@ from analysis.pretrained_overlap import pretrained_overlap
 from analysis.scores import scores
 from analysis.searches import searches
 from analysis.size_meanings import size_meanings
-from analysis.sizes import extremes, sizes
+from analysis.sizes import extremes, sizes, survivors
 from analysis.spread import spread
 from analysis.task_overlap import task_overlap
 from analysis.versus_paper import versus_paper
@@ -38,8 +38,8 @@ class Analysis:
     baselines, tasks: see `baselines`. claims: the paper's, judged. versus_paper: beside the published scores.
     overlap_pairs, overlap, overlap_layers: see `overlap`. agreement, task_overlap, pretrained_overlap:
     modules of these names. survival, task_survival: see `survival`. importance, importance_agreement: see
-    `importance`. sizes, extremes: see `sizes`; size_meanings: what they are shares of. searches: see
-    `searches`. missing, setup, methods: see `inventory`.
+    `importance`. survivors, sizes, extremes: see `sizes`; size_meanings: what they are shares of.
+    searches: see `searches`. missing, setup, methods: see `inventory`.
     """
 
     uri: str
@@ -69,6 +69,7 @@ class Analysis:
     task_survival: pd.DataFrame
     importance: pd.DataFrame
     importance_agreement: pd.DataFrame
+    survivors: pd.DataFrame
     sizes: pd.DataFrame
     size_meanings: pd.DataFrame
     extremes: pd.DataFrame
@@ -103,6 +104,7 @@ def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
         null_tests = nulls.tests(null_draws := nulls.draws(found))
         choice_pairs = choices.masks_of_choices(found)
         scored = importance.importance(found)
+        kept_by = survivors(found)
         return Analysis(
             uri=root,
             scores=table,
@@ -131,7 +133,8 @@ def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
             task_survival=survival.task_survival(kept),
             importance=scored,
             importance_agreement=importance.agreement(scored),
-            sizes=sizes(found),
+            survivors=kept_by,
+            sizes=sizes(kept_by),
             size_meanings=size_meanings(found),
             extremes=extremes(found),
             searches=searches(found),

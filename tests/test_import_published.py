@@ -12,12 +12,14 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from analysis import Analysis, analyse
+from analysis.cells import rows as rows_of
 from analysis.versus_paper import paper
 from lottery_ray import masks, models
 from lottery_ray.errors import InputError
 from lottery_ray.networks import Network
 from lottery_ray.published import BERT_BASE, import_published
 from lottery_ray.store import Store
+from lottery_ray.tasks import TASKS, title
 
 PAPER = Path(__file__).parents[2] / "shared" / "paper"
 JOB = Path(__file__).parents[1] / "jobs" / "import_published.py"
@@ -166,6 +168,18 @@ def test_the_network_of_the_paper() -> None:
     with torch.device("meta"):
         network = Network(BertForSequenceClassification(BertConfig()))
     assert models.architecture(network) == BERT_BASE
+
+
+def test_survivors_of_every_task_and_seed(found: Analysis) -> None:
+    """Against the file itself, in its own words."""
+    frame = pd.read_parquet(PAPER / "masks.parquet")
+    good = frame[frame["family"] == "heads_mlps"]
+    rows = found.survivors[found.survivors["network"] == "good"].set_index(["task", "seed", "component"])
+    names = {"head": "heads", "mlp": "mlp"} | {title(task): task for task in TASKS}
+    kept = good.groupby(["task", "seed", "component"], observed=True)["kept"].sum().reset_index()
+    for row in rows_of(kept):
+        assert rows.loc[(names[row["task"]], row["seed"], names[row["component"]]), "kept"] == row["kept"]
+    assert len(kept) == 2 * 9 * 5
 
 
 @pytest.mark.parametrize(("name", "printed"), [("good", SIZES), ("super", SUPER_SIZES)])
