@@ -33,7 +33,7 @@ def _paper(table: pd.DataFrame, method: str) -> Drawing:
     tasks = list(dict.fromkeys(table["task"]))
     drawn = table["network"].map(networks.drawn_as)
     kinds = [name for name in NETWORKS if (drawn == name).any()]
-    figure, axes = grid(len(panels), 1.1 + 0.13 * len(tasks) * len(kinds), 3)
+    figure, axes = grid(len(panels), 1.5 + 0.13 * len(tasks) * len(kinds), 3)
     for number, (axis, (measure, group)) in enumerate(zip(axes, panels, strict=True)):
         _panel(axis, group, kinds, tasks)
         lines(axis, [title(str(task)) for task in tasks], named=number % 3 == 0)

@@ -25,7 +25,7 @@ def _spread(part: Slice) -> Drawing:
     """A panel per method and measure, a line per task."""
     panels = list(part.rows.groupby(["method", "measure"], sort=False))
     tasks = list(dict.fromkeys(part.rows["task"]))
-    figure, axes = grid(len(panels), 1.1 + 0.26 * len(tasks), 2)
+    figure, axes = grid(len(panels), 1.6 + 0.26 * len(tasks), 2)
     for number, (axis, (names, group)) in enumerate(zip(axes, panels, strict=True)):
         kinds = group["network"].map(networks.drawn_as)
         for network, column, _, style, paint in KINDS:
