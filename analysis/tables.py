@@ -10,6 +10,7 @@ import pandas as pd
 from analysis import choices, importance, inventory, nulls, overlap, published, records, statistics, survival
 from analysis.across_tasks import across_tasks
 from analysis.agreement import agreement
+from analysis.averages import averages
 from analysis.baselines import baselines, judged
 from analysis.claims import claims
 from analysis.composition import composition
@@ -32,7 +33,8 @@ class Analysis:
     """The tables of one root; the functions that make them say what their columns are.
 
     scores: one row per score; a full model has method "", size "" and measure "fine-tuned"; se is the
-    dev set's standard error. summary: means over seeds, and what others published as means.
+    dev set's standard error. summary: means over seeds, and what others published as means;
+    averages: over tasks.
     gaps, across_tasks, spread, composition: scores compared (modules of these names). null_draws,
     null_tests, null_summary: see `nulls`. choice_scores, choice_pairs, choice_masks: see `choices`.
     baselines, tasks: see `baselines`. claims: the paper's, judged. versus_paper: beside the published scores.
@@ -45,6 +47,7 @@ class Analysis:
     uri: str
     scores: pd.DataFrame
     summary: pd.DataFrame
+    averages: pd.DataFrame
     gaps: pd.DataFrame
     across_tasks: pd.DataFrame
     spread: pd.DataFrame
@@ -109,6 +112,7 @@ def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
             uri=root,
             scores=table,
             summary=summary,
+            averages=averages(summary, conclusive),
             gaps=gaps,
             across_tasks=across_tasks(gaps, conclusive),
             spread=spread(table),

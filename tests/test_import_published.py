@@ -194,18 +194,37 @@ def test_sizes_of_figure_2_and_of_the_encoder(found: Analysis, name: str, printe
         assert row["encoder"] == pytest.approx(float(encoder), abs=0.0551)
 
 
-def test_scores_are_the_published_ones_with_the_corrected_spread(found: Analysis) -> None:
-    """Section 7.2: sample standard deviations, of a file that has both."""
+MAIN = {
+    "head_mlp": ("structured", "good"),
+    "head_mlp_random": ("structured", "random (Bernoulli)"),
+    "head_mlp_bad_1": ("structured", "bad"),
+    "global_magnitude": ("magnitude", "good"),
+    "global_random": ("magnitude", "random"),
+    "global_bad": ("magnitude", "bad (largest removed)"),
+    "head_mlp_super": ("structured", "super"),
+}
+
+
+@pytest.mark.parametrize("setting", [f"{name}{end}" for name in MAIN for end in ("", "_retrained")])
+def test_the_main_results_with_their_corrected_spread(found: Analysis, setting: str) -> None:
+    """Section 7.2: sample standard deviations, of a file that has both, and averages over nine tasks."""
     results = pd.read_csv(PAPER / "published_results.csv")
-    results = results[(results["setting"] == "head_mlp_random_retrained") & (results["main_metric"] == 1)]
-    rows = found.summary[
-        (found.summary["method"] == "structured")
-        & (found.summary["network"] == "random (Bernoulli)")
-        & (found.summary["measure"] == "retrained")
-    ]
-    assert sorted(rows["mean"]) == pytest.approx(sorted(results["mean"]), abs=1e-12)
-    assert sorted(rows["sd"]) == pytest.approx(sorted(results["std"] * np.sqrt(5 / 4)), abs=1e-9)
+    results = results[(results["setting"] == setting) & (results["main_metric"] == 1)].set_index("task")
+    method, network = MAIN[setting.removesuffix("_retrained")]
+    measure = "retrained" if setting.endswith("_retrained") else "pruned"
+    place = {"method": method, "network": network, "measure": measure}
+    rows = only(found.summary, place).assign(task=lambda table: table["task"].map(title)).set_index("task")
+    assert rows["mean"].to_dict() == pytest.approx(results["mean"].to_dict(), abs=1e-9)
+    assert rows["sd"].to_dict() == pytest.approx((results["std"] * np.sqrt(5 / 4)).to_dict(), abs=1e-6)
     assert set(rows["n"]) == {5}
+    average = only(found.averages, place).iloc[0]
+    assert (average["tasks"], average["conclusive_tasks"]) == (9, 8)
+    assert average["mean"] == pytest.approx(results["mean"].mean(), abs=1e-9)
+    assert average["conclusive_mean"] == pytest.approx(results["mean"].drop("WNLI").mean(), abs=1e-9)
+
+
+def only(table: pd.DataFrame, place: dict[str, str]) -> pd.DataFrame:
+    return table[(table[list(place)] == pd.Series(place)).all(axis=1)]
 
 
 def test_the_numbers_that_come_with_the_project_are_the_published_ones(found: Analysis) -> None:
