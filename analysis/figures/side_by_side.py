@@ -1,10 +1,12 @@
 """The figure of two studies: every network's score in one against its score in the other."""
 
+import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from analysis.comparison import Comparison
-from analysis.figures.drawing import FAINT, Drawing, colour, grid, mark, marker
+from analysis.figures.drawing import FAINT, STYLE, Drawing, colour, grid, mark, marker
 
 
 def draw(found: Comparison) -> list[Drawing]:
@@ -12,21 +14,27 @@ def draw(found: Comparison) -> list[Drawing]:
     scores higher. Nothing where the studies share no network."""
     if found.scores.empty:
         return []
-    panels = list(found.scores.groupby("measure", sort=False))
+    with mpl.rc_context(STYLE):
+        figure = _panels(found.scores)
+    caption = (
+        "Dev scores, means over seeds, of the networks that both studies have. Above the diagonal the second"
+        " study scores higher. Bars: sample standard deviations over seeds."
+    )
+    return [Drawing("scores", "side_by_side", caption, figure)]
+
+
+def _panels(scores: pd.DataFrame) -> Figure:
+    panels = list(scores.groupby("measure", sort=False))
     figure, axes = grid(len(panels), 4.2, min(3, len(panels)))
     for axis, (measure, points) in zip(axes, panels, strict=True):
         _panel(axis, points)
         axis.set_title(str(measure))
         axis.set_xlabel("first study")
         axis.set_ylabel("second study")
-    named = {colour(name): name for name in reversed(list(dict.fromkeys(found.scores["network"])))}
+    named = {colour(name): name for name in reversed(list(dict.fromkeys(scores["network"])))}
     handles = [mark(name, marker(name), paint) for paint, name in reversed(named.items())]
     figure.legend(handles=handles, loc="outside lower center", ncols=6)
-    caption = (
-        "Dev scores, means over seeds, of the networks that both studies have. Above the diagonal the second"
-        " study scores higher. Bars: sample standard deviations over seeds."
-    )
-    return [Drawing("scores", "side_by_side", caption, figure)]
+    return figure
 
 
 def _panel(axis: Axes, points: pd.DataFrame) -> None:
