@@ -95,12 +95,10 @@ def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
         every = found.masks()
         groups = of_seeds(every)
         kept = survival.kept(every, survival.heads(found))
-        summary = pd.concat([statistics.summary(table), published.summary(found)], ignore_index=True)
-        gaps = pd.concat(
-            [paired_gaps(table, found), unpaired_gaps(published.summary(found))], ignore_index=True
-        )
+        summary = _joined(statistics.summary(table), published.summary(found))
+        gaps = _joined(paired_gaps(table, found), unpaired_gaps(published.summary(found)))
         base = baselines(found)
-        tasks = pd.concat([judged(base), published.judged(found)], ignore_index=True)
+        tasks = _joined(judged(base), published.judged(found))
         conclusive = tasks.loc[tasks["conclusive"].astype(bool), "task"]
         overlaps = overlap.of_seeds(groups)
         agreed = agreement(groups)
@@ -146,3 +144,9 @@ def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
             setup=inventory.setup(found),
             methods=inventory.methods(found),
         )
+
+
+def _joined(own: pd.DataFrame, others: pd.DataFrame) -> pd.DataFrame:
+    """One below the other. An empty frame has no types, and would take those of the other one."""
+    filled = [frame for frame in (own, others) if len(frame)]
+    return pd.concat(filled, ignore_index=True) if filled else others
