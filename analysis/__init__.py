@@ -2,17 +2,35 @@
 
 In a notebook:
 
-    from analysis import analyse
+    from analysis import analyse, draw
 
     found = analyse("results/demo")
-    found.gaps            # each table of the report is a data frame, see `tables.Analysis`
+    found.gaps            # each table of the report is a data frame, see `Analysis`
+    draw(found)           # its figures, with their captions
 
-`analysis.report.write` makes the whole report.
+    compare(found, analyse("results/other")).scores
+
+`analysis.tidy.tidy(found)` has every number of every table in one. `analysis.report.write` makes the whole
+report, `analysis.report.write_two` that of two roots.
 """
 
+from analysis.chance import chance_jaccard
+from analysis.comparison import Comparison, compare
+from analysis.effects import effect, seeds_needed
 from analysis.figures import draw
-from analysis.overlap import chance_jaccard
+from analysis.figures.drawing import Drawing
 from analysis.statistics import t_interval
 from analysis.tables import Analysis, analyse
 
-__all__ = ["Analysis", "analyse", "chance_jaccard", "draw", "t_interval"]
+__all__ = [
+    "Analysis",
+    "Comparison",
+    "Drawing",
+    "analyse",
+    "chance_jaccard",
+    "compare",
+    "draw",
+    "effect",
+    "seeds_needed",
+    "t_interval",
+]
