@@ -14,14 +14,14 @@ from lottery_ray.tasks import title
 HEADLINED = ("random", "layer-matched", "pretrained", "bad")
 
 
-def headlines(found: Analysis) -> list[str]:
+def counts(found: Analysis) -> list[str]:
     """Good against random, layer-matched, pretrained and bad, counted over tasks, methods, sizes, pruned
-    and retrained."""
-    conclusive = _conclusive(found, found.gaps)
+    and retrained; then what good is made of, and good among null draws, counted."""
+    table = conclusive(found, found.gaps)
     sentences = []
     for name in HEADLINED:
-        for versus in _drawn_as(conclusive, name):
-            gaps = _between(conclusive, "good", versus)
+        for versus in _drawn_as(table, name):
+            gaps = _between(table, "good", versus)
             higher, lower, undecided = (
                 int((gaps["verdict"] == word).sum()) for word in ("good higher", "good lower", "undecided")
             )
@@ -30,12 +30,12 @@ def headlines(found: Analysis) -> list[str]:
                 f"Good against {versus}: good scores higher in {higher} of {len(gaps)} gaps (one per {each},"
                 f" pruned and retrained) and lower in {lower}; {undecided} undecided."
             )
-    return [*sentences, *_headline_of_parts(found), *_headline_of_nulls(found)]
+    return [*sentences, *_parts_counted(found), *_nulls_counted(found)]
 
 
-def _headline_of_parts(found: Analysis) -> list[str]:
+def _parts_counted(found: Analysis) -> list[str]:
     """In how many of the decided gaps to random each part is worth something."""
-    table = _conclusive(found, found.composition)
+    table = conclusive(found, found.composition)
     sentences = []
     for through, group in table.groupby(table["through"].map(networks.drawn_as), sort=False):
         decided = group.dropna(subset=["share"])
@@ -50,9 +50,9 @@ def _headline_of_parts(found: Analysis) -> list[str]:
     return sentences
 
 
-def _headline_of_nulls(found: Analysis) -> list[str]:
+def _nulls_counted(found: Analysis) -> list[str]:
     """In how many seeds good stands out among null draws."""
-    table = _conclusive(found, found.null_summary)
+    table = conclusive(found, found.null_summary)
     counts = table[table["possible"] > 0].groupby("kind", sort=False)[["significant", "possible"]].sum()
     each = [f"{row.significant} of {row.possible} for {row.Index} masks" for row in counts.itertuples()]
     if not each:
@@ -60,7 +60,7 @@ def _headline_of_nulls(found: Analysis) -> list[str]:
     return [f"Good among null draws, pruned: p is at most .05 in {listed(each)} (counted over all seeds)."]
 
 
-def _conclusive(found: Analysis, table: pd.DataFrame) -> pd.DataFrame:
+def conclusive(found: Analysis, table: pd.DataFrame) -> pd.DataFrame:
     """The rows on tasks that conclusions are drawn from."""
     return table[table["task"].isin(found.tasks.loc[found.tasks["conclusive"], "task"])]
 
@@ -96,7 +96,7 @@ def findings(found: Analysis, network: str, versus: str, *, values: bool, stoppi
 
     values: with the gaps. stopping: at the stopping size, or at the others.
     """
-    gaps = _between(_conclusive(found, found.gaps), network, versus)
+    gaps = _between(conclusive(found, found.gaps), network, versus)
     chosen = gaps[(gaps["size"] == networks.STOPPING) == stopping]
     return [
         f"{opening(place(str(method), str(size)))}, {measure}: {_comparison(network, versus, group, values)}."
@@ -175,7 +175,7 @@ def controls(found: Analysis) -> list[str]:
 
 def composition(found: Analysis, *, stopping: bool = True) -> list[str]:
     """One sentence per method, size and measure about what good's gap to random is made of."""
-    table = _conclusive(found, found.composition)
+    table = conclusive(found, found.composition)
     table = table[(table["size"] == networks.STOPPING) == stopping]
     sentences = []
     for (method, size, measure), group in table.groupby(["method", "size", "measure"], sort=False):
@@ -211,7 +211,7 @@ def _parts(table: pd.DataFrame) -> str:
 
 def null_draws(found: Analysis, *, stopping: bool = True) -> list[str]:
     """One sentence per method, size and kind: in how many seeds good stands out among random masks."""
-    table = _conclusive(found, found.null_summary)
+    table = conclusive(found, found.null_summary)
     table = table[(table["size"] == networks.STOPPING) == stopping]
     sentences = []
     for (method, size, kind), group in table.groupby(["method", "size", "kind"], sort=False):
@@ -237,11 +237,11 @@ def choices(found: Analysis) -> list[str]:
     for method, versus in pairs:
         masks, scores = (t[(t["method"] == method) & (t["versus"] == versus)] for t in tables)
         clauses = [
-            f"good masks of one seed share a Jaccard of {_span(of['jaccard'])} of their {PARTS[str(part)]}"
+            f"good masks of one seed share a Jaccard of {_span(of['jaccard'])} of their {OVERLAPS[str(part)]}"
             f" (by chance {_span(of['chance'])}; between seeds of {versus} {_span(of['between_seeds'])})"
             for part, of in masks.groupby("component", sort=False)
         ]
-        scores = _conclusive(found, scores)
+        scores = conclusive(found, scores)
         if len(scores):
             counts = [
                 f"{(scores['verdict'] == word).sum()} {word}" for word in ("higher", "lower", "undecided")
@@ -267,7 +267,7 @@ def _span(values: pd.Series) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-PARTS = {"heads": "heads", "mlp": "MLPs", "weight": "weights"}
+OVERLAPS = {"heads": "heads", "mlp": "MLPs", "weight": "weights"}
 
 
 def missing(found: Analysis) -> list[str]:

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from analysis import cautions, conclusions
-from analysis.cells import MINUS, rows
+from analysis.cells import MINUS
 from analysis.figures.drawing import Drawing
+from analysis.headlines import headlines
 from analysis.page import tables
+from analysis.page.claims import quotes
 from analysis.page.sections import sections
 from analysis.page.template import rendered
 from analysis.tables import Analysis
@@ -30,7 +32,8 @@ def render(found: Analysis, drawn: list[Drawing]) -> str:
         uri=found.uri,
         tasks=[title(task) for task in dict.fromkeys(found.summary["task"])],
         seeds=sorted({int(seed) for seed in found.scores["seed"].dropna()}),
-        headlines=conclusions.headlines(found),
+        headlines=headlines(found),
+        counts=conclusions.counts(found),
         headline_figure=headline,
         caution=cautions.caution(found),
         left_out=conclusions.left_out(found),
@@ -38,7 +41,7 @@ def render(found: Analysis, drawn: list[Drawing]) -> str:
         missing=conclusions.missing(found),
         missing_count=len(found.missing),
         claims=next(table for table in made if table.name == "claims"),
-        rules=_rules(found),
+        quotes=quotes(found),
         findings=[finding for finding in _findings(found) if finding.sentences or finding.folded],
         controls=conclusions.controls(found),
         others=_others(found),
@@ -48,14 +51,6 @@ def render(found: Analysis, drawn: list[Drawing]) -> str:
             {"choices": conclusions.choices(found)},
         ),
     )
-
-
-def _rules(found: Analysis) -> list[tuple[str, str, str]]:
-    """Claims, the paper's words, and the rule that judges them."""
-    rules: dict[tuple[str, str], list[str]] = {}
-    for row in rows(found.claims.drop_duplicates(["claim", "rule"])):
-        rules.setdefault((row["quote"], row["rule"]), []).append(row["claim"])
-    return [("; ".join(claims), *rule) for rule, claims in rules.items()]
 
 
 def _findings(found: Analysis) -> list[Finding]:

@@ -7,6 +7,7 @@ import pandas as pd
 from analysis import variants
 from analysis.cells import DASH, MINUS, number, signed, with_interval
 from analysis.figures.drawing import task_title
+from analysis.headlines import plain
 from analysis.page import columns
 from analysis.page.table import Cell, Column, Row, Table, table
 from analysis.tables import Analysis
@@ -23,9 +24,6 @@ def every(found: Analysis) -> Iterator[Table]:
 
 def claims(found: Analysis) -> Table:
     """Each claim of the paper, and what was measured on it; of methods the plain ones."""
-    frame = found.claims
-    names = [str(name) for name in frame["method"].unique() if name]
-    plain = {variants.plain(names, name) for name in names}
     shown = [
         columns.long("claim"),
         columns.word("method"),
@@ -38,7 +36,7 @@ def claims(found: Analysis) -> Table:
         "The paper's claims, and what this study measured on each, with its 95% interval. The CSV file has"
         " variants of methods too, and says what was measured in a sentence."
     )
-    return table("claims", caption, frame[frame["method"].isin([*plain, ""])], shown)
+    return table("claims", caption, plain(found.claims), shown)
 
 
 def _estimate(row: Row) -> Cell:

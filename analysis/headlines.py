@@ -1,0 +1,99 @@
+"""The few sentences that a reader who reads nothing else should read."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis import networks, variants
+from analysis.cells import listed, number, rows, signed
+from analysis.conclusions import OVERLAPS, conclusive, opening, said
+from analysis.gaps import COMPARISON
+from analysis.paper_claims import CONTRADICTED, OPEN, SUPPORTED
+from analysis.tables import Analysis
+
+NBSP = "\N{NO-BREAK SPACE}"
+AGAINST = ("random", "bad", "pretrained")
+
+
+def headlines(found: Analysis) -> list[str]:
+    """Good against others, method by method, pruned and retrained, over tasks; then how much seeds share,
+    and how many of the paper's claims hold. Of methods the plain ones, where the search stopped."""
+    return [*_gaps(found), *_overlaps(found), *_claims(found)]
+
+
+def plain(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of methods that are not variants of another, and those of no method."""
+    names = [str(name) for name in table["method"].unique() if name]
+    kept = {"", *(variants.plain(names, name) for name in names)}
+    return table[table["method"].isin(kept)]
+
+
+def _main(table: pd.DataFrame) -> pd.DataFrame:
+    """Good at the stopping size, under plain methods: those that search all that they prune at once."""
+    table = plain(table[(table["network"] == "good") & (table["size"] == networks.STOPPING)])
+    whole = table["method"].map(variants.base).isin(["structured", "magnitude"])
+    return table[whole] if whole.any() else table
+
+
+def _gaps(found: Analysis) -> Iterator[str]:
+    """Networks drawn in several ways count once, by the plainest."""
+    verdicts = conclusive(found, found.gaps).groupby(COMPARISON)["verdict"]
+    for (method, measure), group in _main(found.across_tasks).groupby(["method", "measure"], sort=False):
+        names = [networks.named(group["versus"], name) for name in AGAINST]
+        clauses: list[str] = []
+        for row in (row for name in names for row in rows(group[group["versus"] == name])):
+            alone = verdicts.get_group(tuple(row[label] for label in COMPARISON))
+            share = f"{(alone != 'undecided').sum()} of {len(alone)}".replace(" ", NBSP)
+            clauses.append(f"{_clause(row)} ({share if clauses else f'decided on {share} tasks'})")
+        if clauses:
+            tasks = int(group["tasks"].max())
+            over = f", mean of {tasks} tasks" if tasks > 1 else ""
+            yield f"{opening(str(method))}, {measure}{over}: good is {listed(clauses)}."
+
+
+def _clause(row: dict[str, Any]) -> str:
+    """ "higher than random by 0.151 [0.096, 0.207]", or that it is undecided."""
+    low, mean, high = (float(row[name]) for name in ("low", "mean", "high"))
+    versus = said(networks.drawn_as(row["versus"]))
+    if low > 0:
+        return f"higher than {versus} by {number(mean)}{_span(number(low), number(high))}"
+    if high < 0:
+        return f"lower than {versus} by {number(-mean)}{_span(number(-high), number(-low))}"
+    span = "" if np.isnan(low) else _span(signed(low), signed(high))
+    return f"undecided against {versus} at {signed(mean)}{span}"
+
+
+def _span(low: str, high: str) -> str:
+    """Which stays on the line of the number before it."""
+    return f"{NBSP}[{low},{NBSP}{high}]"
+
+
+def _overlaps(found: Analysis) -> Iterator[str]:
+    """Means over tasks of what two seeds share."""
+    keys = ["task", "method", "component"]
+    table = _main(conclusive(found, found.overlap)).dropna(subset=["jaccard"])
+    table = table.merge(_main(found.agreement)[[*keys, "fleiss_kappa"]], on=keys)
+    clauses: list[str] = []
+    for component, group in table.groupby("component", sort=False):
+        jaccard, chance, kappa = (
+            number(group[name].mean(), 2) for name in ("jaccard", "chance", "fleiss_kappa")
+        )
+        names = ("by chance ", "Fleiss' kappa ") if not clauses else ("", "")
+        clauses.append(f"{jaccard} for {OVERLAPS[str(component)]} ({names[0]}{chance}; {names[1]}{kappa})")
+    if clauses:
+        yield f"Good subnetworks of two seeds overlap with a mean Jaccard of {listed(clauses)}."
+
+
+def _claims(found: Analysis) -> Iterator[str]:
+    table = plain(found.claims)
+    measured = table[table["tasks"] > 0]
+    if len(measured):
+        counts = [
+            f"{(measured['verdict'] == verdict).sum()} {words}"
+            for verdict, words in ((SUPPORTED, SUPPORTED), (CONTRADICTED, CONTRADICTED), (OPEN, "open"))
+        ]
+        left = len(table) - len(measured)
+        rest = f"; {left} claim{'s are' if left > 1 else ' is'} not measured" if left else ""
+        yield f"The paper's claims, judged once per claim and method: {', '.join(counts)}{rest}."
