@@ -74,8 +74,9 @@ class Drawing:
     @cached_property
     def box(self) -> Bbox:
         """What holds all that is drawn, in inches; laid out once, as that takes long."""
-        self.figure.draw_without_rendering()
-        self.figure.set_layout_engine("none")
+        if layout := self.figure.get_layout_engine():
+            layout.execute(self.figure)
+        self.figure.set_layout_engine(None)  # "none" would leave a placeholder, and with it one more draw
         return self.figure.get_tightbbox().padded(0.1)
 
     @cached_property
