@@ -28,6 +28,11 @@ def with_interval(value: str, half: float, between: str = "\N{NO-BREAK SPACE}±\
     return value if pd.isna(half) else f"{value}{between}{number(half)}"
 
 
+def spanned(value: str, low: str, high: str) -> str:
+    """A formatted value with the ends of its interval, where it has one."""
+    return value if DASH in (low, high) else f"{value} [{low}, {high}]"
+
+
 def percent(share: float, digits: int = 0) -> str:
     return DASH if pd.isna(share) else f"{number(100 * share, digits)}%"
 
