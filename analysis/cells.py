@@ -15,12 +15,12 @@ def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def number(value: float, digits: int = 3) -> str:
     """With a real minus sign; a dash where there is none."""
-    return DASH if pd.isna(value) else f"{value:.{digits}f}".replace("-", MINUS)
+    return DASH if pd.isna(value) else f"{value:,.{digits}f}".replace("-", MINUS)
 
 
 def signed(value: float, digits: int = 3) -> str:
     """A difference, with its sign."""
-    return DASH if pd.isna(value) else f"{value:+.{digits}f}".replace("-", MINUS)
+    return DASH if pd.isna(value) else f"{value:+,.{digits}f}".replace("-", MINUS)
 
 
 def with_interval(value: str, half: float, between: str = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}") -> str:

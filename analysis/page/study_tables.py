@@ -61,7 +61,7 @@ def versus_paper(found: Analysis) -> Table:
         columns.count("n", "seeds"),
         columns.give_or_take("paper_mean", "paper (SD)", "paper_sd"),
         columns.difference("difference"),
-        columns.interval("low", "high", "95% interval", sign=True),
+        columns.interval("low", "high", "95% interval", signed),
         columns.long("note"),
     ]
     caption = (
