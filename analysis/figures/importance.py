@@ -35,7 +35,7 @@ def _histograms(table: pd.DataFrame, method: str, component: str) -> Drawing:
             color=[COLOURS["good"], COLOURS["random"]],
             label=["kept", "pruned"],
         )
-        axis.yaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.yaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
         axis.set_title(title(str(task)))
         axis.set_xlabel("importance")
         axis.set_ylabel(COMPONENTS[component])

@@ -1,5 +1,6 @@
 """Figures of the searches: score against share kept along each."""
 
+import textwrap
 from collections.abc import Iterator
 
 import pandas as pd
@@ -25,7 +26,7 @@ def _search(found: Analysis, task: str) -> Drawing:
         for number, (seed, steps) in enumerate(group.groupby("seed")):
             _search_line(axis, steps, f"seed {seed}", SEED_COLOURS[number % len(SEED_COLOURS)])
         axis.set_xlim(1.03, -0.03)
-        axis.set_title(str(method))
+        axis.set_title(textwrap.fill(str(method), 32))
         axis.set_xlabel(f"share of {COMPONENTS[str(component)]} kept")
         axis.set_ylabel("score")
     handles, labels = axes[0].get_legend_handles_labels()
