@@ -17,6 +17,8 @@ SEARCHED_ON = {
 def caution(found: Analysis) -> str:
     """How many seeds the intervals rest on, and what they do not cover."""
     seeds = sorted(set(found.summary["n"]))
+    if not seeds:
+        return f"No scores are recorded: this report is about masks.{_searched(found)}"
     span = f"{seeds[0]} to {seeds[-1]}" if len(seeds) > 1 else f"{seeds[0]}"
     none = " One seed has no interval and decides nothing." if 1 in seeds else ""
     return (

@@ -61,7 +61,8 @@ def setup(root: Root) -> pd.DataFrame:
             "dev_examples": record.result["dev_examples"],
             **{name: value for name, value in identity["recipe"].items() if name != "type"},
         }
-    return pd.DataFrame(rows.values())
+    columns = ["task", "model", "data", "train_examples", "held_out", "dev_examples"]
+    return pd.DataFrame(rows.values()) if rows else pd.DataFrame(columns=columns)
 
 
 def _short(value: str | dict[str, Any]) -> str:

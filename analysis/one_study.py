@@ -18,7 +18,7 @@ NOUNS = {"finetune": "fine-tuned models", "search": "searches", "ticket": "ticke
 ABSENT = "absent"
 
 
-def chosen(records: tuple[Record, ...], only: Sequence[str]) -> tuple[Record, ...]:
+def chosen(uri: str, records: tuple[Record, ...], only: Sequence[str]) -> tuple[Record, ...]:
     """The records of those fine-tuned models whose identity has each FIELD=VALUE (a field that no model has
     is one of searches and tickets), and of what is made from them.
 
@@ -28,7 +28,7 @@ def chosen(records: tuple[Record, ...], only: Sequence[str]) -> tuple[Record, ..
     for choice in only:
         field, sign, value = choice.partition("=")
         if not sign:
-            raise InputError(f"--only {choice}: give it as FIELD=VALUE, such as recipe.epochs=3.")
+            raise InputError(f"{choice}: give a choice as FIELD=VALUE, such as recipe.epochs=3.")
         flat = {record.key: _flat(_identity(record, models)) for record in records}
         stage = {r.labels["stage"] for r in records if field in flat[r.key]}
         asked = {"finetune"} if "finetune" in stage else stage
@@ -36,7 +36,7 @@ def chosen(records: tuple[Record, ...], only: Sequence[str]) -> tuple[Record, ..
         if not left:
             known = sorted({flat[key][field] for key in flat if field in flat[key]})
             values = f"its values are {', '.join(known)}" if known else "no record has such a field"
-            raise InputError(f"--only {choice}: nothing in this root; {values}.")
+            raise InputError(f"{uri} has nothing with {choice}: {values}.")
         records = _with_what_they_need(records, asked, left)
     return records
 
@@ -57,25 +57,38 @@ def _made_from(record: Record) -> list[str]:
     return [key for key in (*single, *identity.get("sources", [])) if key]
 
 
-def check(uri: str, records: Iterable[Record]) -> None:
-    """Scores are averaged over seeds, so the records of one task must agree in all else. Raises InputError
-    if they do not, saying in what, and how to choose."""
+def check(uri: str, records: Iterable[Record], only: Sequence[str] = ()) -> None:
+    """Scores are averaged over seeds, so the records of one task must agree in all else, and fine-tuned
+    models of all tasks in model and recipe. Raises InputError if they do not, saying in what, and how to
+    choose. only: the choices made already.
+    """
     every = tuple(records)
+    if len({record.labels["stage"] == "published" for record in every}) > 1:
+        raise InputError(
+            f"{uri} holds published records and a study's own, which a report would average. Import published"
+            " ones into a root of their own."
+        )
     models = _models(every)
-    groups: dict[tuple[str, str, str | None], list[dict[str, str]]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[dict[str, str]]] = defaultdict(list)
     for record in every:
         labels = record.labels
-        if labels["stage"] in NOUNS:
-            flat = _flat({n: v for n, v in _identity(record, models).items() if n not in PER_RECORD})
-            own = {name: value for name, value in flat.items() if not _may_differ(labels, name)}
-            groups[labels["stage"], labels["task"], labels["method"]].append(own)
-    for (stage, task, _), identities in groups.items():
+        if labels["stage"] not in NOUNS:
+            continue
+        flat = _flat({n: v for n, v in _identity(record, models).items() if n not in PER_RECORD})
+        own = {name: value for name, value in flat.items() if not _may_differ(labels, name)}
+        groups[labels["stage"], title(labels["task"]), labels["method"] or ""].append(own)
+        if labels["stage"] == "finetune":
+            shared = {n: v for n, v in own.items() if n.startswith(("model.", "recipe."))}
+            groups["finetune", "different tasks", ""].append(shared)
+    stages = list(NOUNS)
+    for (stage, of, _), identities in sorted(groups.items(), key=lambda group: stages.index(group[0][0])):
         if different := _differences(identities):
             field, values = next(iter(different.items()))
             words = [f"{name} ({', '.join(found)})" for name, found in different.items()]
-            ways = [f"--only {_quoted(f'{field}={value}')}" for value in values if value != ABSENT]
+            made = [f"--only {' '.join(map(_quoted, (*only, f'{field}={value}')))}" for value in values]
+            ways = [way for value, way in zip(values, made, strict=True) if value != ABSENT]
             raise InputError(
-                f"{uri} holds records of several studies: the {NOUNS[stage]} of {title(task)} differ in"
+                f"{uri} holds records of several studies: the {NOUNS[stage]} of {of} differ in"
                 f" {', '.join(words)}. A report is about one study: choose it with {' or '.join(ways)}."
             )
 

@@ -95,9 +95,9 @@ def read(store: Store, copies: Path, only: Sequence[str] = ()) -> Root:
             f"{store.uri} holds no fine-tuned model yet, so there is nothing to report. Run a study into it"
             " first: python jobs/sweep.py --help says how."
         )
-    records = one_study.chosen(every, only)
+    records = one_study.chosen(store.uri, every, only)
     _check_parents(records)
-    one_study.check(store.uri, records)
+    one_study.check(store.uri, records, only)
     methods = _methods(records)
     names = _networks(records, methods)
 

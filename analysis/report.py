@@ -1,6 +1,7 @@
 """Write the report of a root, or of two side by side: a page, tables, figures, and lines for a terminal."""
 
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -14,6 +15,7 @@ from analysis.figures import side_by_side as figures_of_two
 from analysis.page import latex
 from analysis.page import side_by_side as page_of_two
 from analysis.tables import Analysis, analyse
+from lottery_ray.errors import InputError
 from lottery_ray.store import Store
 
 
@@ -28,7 +30,7 @@ def write(root: str, console: Console | None = None, only: Sequence[str] = ()) -
     console = console or _console()
     found = analyse(root, only)
     folder = _folder(root)
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     _write_csv(found, folder)
     latex.write(found, folder)
     tidy.write(found, folder / "numbers.parquet")
@@ -41,16 +43,22 @@ def write(root: str, console: Console | None = None, only: Sequence[str] = ()) -
     return index
 
 
-def write_two(root: str, other: str, console: Console | None = None, only: Sequence[str] = ()) -> Path:
+def write_two(
+    root: str,
+    other: str,
+    console: Console | None = None,
+    only: Sequence[str] = (),
+    other_only: Sequence[str] = (),
+) -> Path:
     """Put two studies side by side; returns the path of index.html.
 
     It goes to beside-OTHER/ in the folder of the first one's report, with a CSV and LaTeX file per table.
-    Raises InputError if one of them cannot be reported on.
+    only, other_only: of each, see `analyse`. Raises InputError if one of them cannot be reported on.
     """
     console = console or _console()
-    found = comparison.compare(analyse(root, only), analyse(other, only))
+    found = comparison.compare(analyse(root, only), analyse(other, other_only))
     folder = _folder(root) / f"beside-{_name(other)}"
-    folder.mkdir(parents=True, exist_ok=True)
+    _make(folder)
     _write_csv(found, folder)
     for table in page_of_two.tables(found):
         (folder / f"{table.name}.tex").write_text(latex.latex(table), encoding="utf-8")
@@ -74,6 +82,16 @@ def _say(index: Path, console: Console) -> None:
 def _folder(root: str) -> Path:
     store = Store.open(root)
     return Path(store.path) / "report" if store.local else Path(f"report-{_name(root)}").resolve()
+
+
+def _make(folder: Path) -> None:
+    """The folder, ready to be written to."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(f"The report cannot be written to {folder}: {error.strerror}.") from None
 
 
 def _name(root: str) -> str:

@@ -1,6 +1,7 @@
 """A study's scores beside those that the paper's authors published, with the slips of theirs that matter."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 from importlib import resources
 from typing import Any
 
@@ -33,8 +34,9 @@ def paper() -> pd.DataFrame:
         return pd.read_csv(text, keep_default_na=False, na_values={"sd": [""]})
 
 
-def versus_paper(summary: pd.DataFrame) -> pd.DataFrame:
-    """This study's networks, at the stopping size, that the paper has too: columns COLUMNS.
+def versus_paper(summary: pd.DataFrame, *, published: bool = False) -> pd.DataFrame:
+    """This study's networks, at the stopping size, that the paper has too: columns COLUMNS. published: the
+    scores are the paper's own, so there is nothing to compare, and only what is noted is listed.
 
     paper_network: as the paper drew it, where there is a choice. difference: this study's mean less the
     published one, low, high: its 95% interval by Welch, NaN where this study has one seed. note: what is
@@ -46,17 +48,24 @@ def versus_paper(summary: pd.DataFrame) -> pd.DataFrame:
     found = []
     for row in rows(summary[summary["size"].isin(["", networks.STOPPING])]):
         match = theirs[row["task"], row["method"], row["measure"]]
-        name = networks.named(match, networks.drawn_as(row["network"]))
-        if name is None:
+        name = _drawn_alike(match, row["network"])
+        note = _note(row, name) if name else ""
+        if name is None or (published and not note):
             continue
-        published = match[name]
+        other = match[name]
         labels = {column: row[column] for column in (*NETWORK, "n", "mean", "sd")}
-        labels |= {"paper_network": name, "setting": published["setting"], "paper_n": len(PAPER_SEEDS)}
-        labels |= {"paper_mean": published["mean"], "paper_sd": published["sd"]}
+        labels |= {"paper_network": name, "setting": other["setting"], "paper_n": len(PAPER_SEEDS)}
+        labels |= {"paper_mean": other["mean"], "paper_sd": other["sd"], "note": note}
         own = row["n"], row["mean"], row["sd"]
-        gap = welch(own, (len(PAPER_SEEDS), published["mean"], published["sd"]))
-        found.append(labels | gap | {"note": _note(row, name)})
+        gap = welch(own, (len(PAPER_SEEDS), other["mean"], other["sd"]))
+        found.append(labels | ({} if published else gap))
     return pd.DataFrame(found, columns=COLUMNS)
+
+
+def _drawn_alike(names: Iterable[str], network: str) -> str | None:
+    """The network of the same name, or drawn otherwise: as the paper shows it before earlier drafts."""
+    alike = [name for name in names if networks.drawn_as(name) == networks.drawn_as(network)]
+    return min(alike, key=lambda name: (name != network, "(earlier)" in name, len(name)), default=None)
 
 
 def _note(row: dict[str, Any], published: str) -> str:

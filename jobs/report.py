@@ -11,9 +11,10 @@ from lottery_ray.errors import InputError
 
 
 def main(
-    root: Annotated[str, tyro.conf.Positional],
-    other: Annotated[str | None, tyro.conf.Positional] = None,
+    root: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ROOT")]],
+    other: tyro.conf.Positional[Annotated[str | None, tyro.conf.arg(metavar="[OTHER]")]] = None,
     only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=VALUE")] = (),
+    other_only: Annotated[tuple[str, ...], tyro.conf.arg(metavar="FIELD=VALUE")] = (),
     open: bool = False,
 ) -> int:
     """Write the report of a root into ROOT/report/ and print its summary, or put two roots side by side.
@@ -21,12 +22,15 @@ def main(
     Args:
         root: A folder or URI that a sweep has written to, or import_published.py.
         other: A second one, to be put beside it.
-        only: Of a root with several studies, the one whose fine-tuned models have these, such as
-            recipe.epochs=3.
+        only: Of a root with several studies, the one whose fine-tuned models have these fields.
+        other_only: The same, of the second root.
         open: Show the page in a browser.
     """
     try:
-        index = report.write_two(root, other, only=only) if other else report.write(root, only=only)
+        if other:
+            index = report.write_two(root, other, only=only, other_only=other_only)
+        else:
+            index = report.write(root, only=only)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

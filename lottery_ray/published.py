@@ -26,6 +26,7 @@ from lottery_ray.tickets import PAPER_SEEDS
 MASK_COLUMNS = ("family", "task", "seed", "component", "layer", "index", "kept", "importance")
 SCORE_COLUMNS = ("setting", "task", "mean", "std_sample", "main_metric")
 COMPONENTS: dict[str, Component] = {"head": "heads", "mlp": "mlp"}
+WIDTHS = {"heads": 12, "mlp": 1}
 
 FAMILIES = {
     "heads_mlps": ("structured", "good"),
@@ -36,6 +37,7 @@ FAMILIES = {
     "heads_mlps_super_bizzaro": ("structured", "super bad (as released)"),
     "heads_mlps_super_bad": ("structured", "super bad (earlier)"),
     "heads_mlps_bad": ("structured", "bad (earlier)"),
+    "heads_mlps_on_train": ("structured, searched on training rows", "good"),
     "heads": ("heads", "good"),
     "mlps": ("MLPs", "good"),
 }
@@ -108,7 +110,7 @@ def import_published(parquet: Path, root: str, results: Path | None = None) -> I
     store = Store.open(root, create=True)
     files = {digest, *(node.file for node, _ in scores)}
     if any(record.identity.get("file") not in files for record in store.records()):
-        raise InputError(f"{root} holds other records. Import published ones into a root of their own.")
+        raise InputError(f"{root} holds records of other files or of a study. Import into a new root.")
     for node, mask in found:
         _write_mask(store, node, mask)
     for node, result in scores:
@@ -131,13 +133,35 @@ def _read(path: Path, columns: tuple[str, ...], read: Any) -> pd.DataFrame:
 
 
 def _masks(path: Path) -> pd.DataFrame:
+    """The rows of a mask file, their types checked."""
     frame = _read(path, MASK_COLUMNS, lambda path: pq.read_table(path).to_pandas())
-    if unknown := set(frame["component"]) - set(COMPONENTS):
-        raise InputError(
-            f"{path}: component is {', '.join(map(repr, sorted(map(str, unknown))))} in some rows; it should"
-            " be head or mlp."
-        )
-    return frame.assign(component=frame["component"].map(COMPONENTS).astype(str))
+    if unknown := set(frame["component"].astype(object)) - set(COMPONENTS):
+        raise InputError(f"{path}: component is {_few(unknown)} in some rows; it should be head or mlp.")
+    for name in ("family", "task"):
+        if frame[name].isna().any():
+            raise InputError(f"{path}: {name} is missing in some rows.")
+    numbers = {name: _numbers(frame[name], f"{path}: {name}") for name in ("seed", "layer", "index", "kept")}
+    for name, values in numbers.items():
+        if values.isna().any() or (values % 1 != 0).any():
+            raise InputError(f"{path}: {name} is no whole number in some rows.")
+    if wrong := set(numbers["kept"]) - {0, 1}:
+        raise InputError(f"{path}: kept is {_few(wrong)} in some rows; it should be true or false, 1 or 0.")
+    whole = {name: values.astype(int) for name, values in numbers.items()}
+    importance = _numbers(frame["importance"], f"{path}: importance")
+    component = frame["component"].map(COMPONENTS).astype(str)
+    return frame.assign(**whole, importance=importance, component=component)
+
+
+def _numbers(values: pd.Series, where: str) -> pd.Series:
+    """As floats; missing ones stay missing."""
+    try:
+        return pd.to_numeric(values.astype(object)).astype(float)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{where} should be a number in every row ({error}).") from None
+
+
+def _few(values: set[Any]) -> str:
+    return ", ".join(sorted(map(repr, values))[:3])
 
 
 def _task(name: str) -> str:
@@ -155,18 +179,18 @@ def _families(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
 
 
 def _mask(rows: pd.DataFrame, where: str) -> Mask:
-    """The mask of one family, task and seed. Raises InputError if a component is missing or there twice."""
+    """Of one family, task and seed. Raises InputError if it is no mask of BERT-base, each component once."""
     parts = []
     for component in COMPONENTS.values():
         of_kind = rows[rows["component"] == component].sort_values(["layer", "index"])
         if of_kind.empty:
             continue
-        layers, width = (int(of_kind[name].max()) + 1 for name in ("layer", "index"))
+        layers, width = BERT_BASE["layers"], WIDTHS[component]
         every = np.stack(np.unravel_index(np.arange(layers * width), (layers, width)), axis=1)
         if not np.array_equal(of_kind[["layer", "index"]].to_numpy(), every):
             raise InputError(
-                f"{where}: {len(of_kind)} rows of {component} are not the {layers} x {width} of a whole mask,"
-                " each once."
+                f"{where}: {len(of_kind)} rows of {component} are not the {layers} layers of {width} of"
+                " BERT-base, each once."
             )
         kept = of_kind["kept"].to_numpy(bool).reshape(layers, width)
         score = of_kind["importance"].to_numpy(np.float32).reshape(layers, width)
@@ -182,8 +206,12 @@ def _write_mask(store: Store, node: Published, mask: Mask) -> None:
     attempt = store.begin(node)
     identity = {name: labels(node)[name] for name in masks.IDENTITY}
     masks.write(masks.to_table(mask, key(node), identity), attempt.folder / "mask.arrow")
-    sizes = masks.sizes(mask)
-    result = {"sizes": sizes, "weights": _weights(mask), "architecture": BERT_BASE, "dev_tokens": TOKENS}
+    result = {
+        "sizes": masks.sizes(mask),
+        "weights": _weights(mask),
+        "architecture": BERT_BASE,
+        "dev_tokens": TOKENS,
+    }
     attempt.publish(result, {}, {})
 
 
@@ -202,9 +230,21 @@ def _weights(mask: Mask) -> dict[str, int]:
 def _scores(path: Path) -> tuple[list[tuple[Published, dict[str, Any]]], list[str]]:
     """The reported score of every setting and task, and the settings that are passed over."""
     frame = _read(path, SCORE_COLUMNS, pd.read_csv)
+    frame = frame[_numbers(frame["main_metric"], f"{path}: main_metric") == 1]
+    if frame.empty:
+        raise InputError(f"{path}: main_metric is 1 in no row, so no score is the reported one.")
+    frame = frame.assign(
+        **{name: _numbers(frame[name], f"{path}: {name}") for name in ("mean", "std_sample")}
+    )
+    if frame[list(SCORE_COLUMNS)].isna().any(axis=None) or (frame["std_sample"] < 0).any():
+        raise InputError(
+            f"{path}: some reported rows lack a setting, task or mean, or a std_sample of 0 or more."
+        )
+    for row in _rows(frame[frame.duplicated(["setting", "task"])]):
+        raise InputError(f"{path}: {row['setting']} on {row['task']} is reported more than once.")
     digest = sha256(path)
     found, skipped = [], []
-    for setting, rows in frame[frame["main_metric"] == 1].groupby("setting", sort=False):
+    for setting, rows in frame.groupby("setting", sort=False):
         name = str(setting).removesuffix("_retrained")
         if name not in SETTINGS:
             skipped.append(str(setting))

@@ -102,11 +102,11 @@ class Store:
         scheme, _, place = root.partition("://")
         known = "A root is a folder, or a file://, s3:// or gs:// URI."
         if scheme not in SCHEMES or not place.strip("/"):
-            raise InputError(f"--root {root}: no such place. {known}")
+            raise InputError(f"The root {root} is no such place. {known}")
         try:
             filesystem, path = fs.FileSystem.from_uri(root)
         except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(f"--root {root}: {error}. {known}") from None
+            raise InputError(f"The root {root}: {error}. {known}") from None
         return cls(root, filesystem, path)
 
     def _check_format(self, create: bool) -> None:

@@ -1,6 +1,7 @@
 """Two studies side by side."""
 
 import io
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -86,3 +87,12 @@ def test_the_job_says_what_is_wrong_with_the_second_root(roots: tuple[str, str],
     assert done.stderr.startswith("error: ")
     assert "none" in done.stderr
     assert done.stderr.count("\n") == 1
+
+
+def test_a_report_that_cannot_be_written_is_said_in_one_line(roots: tuple[str, str], tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(roots[1], root)
+    (root / "report").write_text("a file")
+    done = subprocess.run([sys.executable, JOB, str(root)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: The report cannot be written to")

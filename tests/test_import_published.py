@@ -1,5 +1,6 @@
 """The paper's released masks and scores as a root, and the report that is made of it."""
 
+import io
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,11 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from rich.console import Console
 from transformers import BertConfig, BertForSequenceClassification
 
-from analysis import Analysis, analyse
+from analysis import Analysis, analyse, report
 from analysis.cells import rows as rows_of
-from analysis.versus_paper import paper
+from analysis.versus_paper import paper, versus_paper
 from lottery_ray import masks, models
 from lottery_ray.errors import InputError
 from lottery_ray.networks import Network
@@ -36,7 +38,7 @@ mnli,25.80,0.00,31.5 qnli,28.49,0.00,35.0 rte,11.96,0.00,13.7 wnli,1.35,0.00,0.0
 def planted_masks(
     families: tuple[str, ...] = ("heads_mlps",), components: tuple[str, ...] = ("head", "mlp")
 ) -> pd.DataFrame:
-    """Two tasks, one of them unknown, three seeds, two layers of three heads."""
+    """Two tasks, one of them unknown, three seeds, the shape of BERT-base."""
     rng = np.random.default_rng(0)
     rows = [
         {"family": family, "task": task, "seed": seed, "component": component, "layer": layer, "index": index}
@@ -44,8 +46,8 @@ def planted_masks(
         for task in ("CoLA", "HANS")
         for seed in (1, 2, 3)
         for component in components
-        for layer in range(2)
-        for index in range(3 if component == "head" else 1)
+        for layer in range(12)
+        for index in range(12 if component == "head" else 1)
     ]
     frame = pd.DataFrame(rows)
     return frame.assign(kept=rng.random(len(frame)) < 0.6, importance=np.float32("nan"))
@@ -79,7 +81,7 @@ def test_masks_are_those_of_the_file(tmp_path: Path) -> None:
         task = "CoLA" if record.labels["task"] == "cola" else "HANS"
         rows = frame[(frame["task"] == task) & (frame["seed"] == record.labels["seed"])]
         mask = masks.from_table(masks.read(store.fetch(record, "mask.arrow")))
-        expected = rows[rows["component"] == "head"]["kept"].to_numpy().reshape(2, 3)
+        expected = rows[rows["component"] == "head"]["kept"].to_numpy().reshape(12, 12)
         assert np.array_equal(masks.heads(mask), expected)
         assert np.array_equal(masks.mlps(mask), rows[rows["component"] == "mlp"]["kept"])
 
@@ -92,7 +94,7 @@ def test_importing_again_changes_nothing_and_another_file_is_refused(tmp_path: P
     before = [record.attempt for record in Store.open(root).records()]
     import_published(tmp_path / "masks.parquet", root)
     assert [record.attempt for record in Store.open(root).records()] == before
-    with pytest.raises(InputError, match="holds other records"):
+    with pytest.raises(InputError, match="holds records of other files"):
         import_published(tmp_path / "other.parquet", root)
 
 
@@ -101,7 +103,8 @@ def test_importing_again_changes_nothing_and_another_file_is_refused(tmp_path: P
     [
         ("heads", ("head",), "heads"),
         ("mlps", ("mlp",), "MLPs"),
-        ("heads_mlps_on_train", ("head", "mlp"), "structured, heads_mlps_on_train"),
+        ("heads_mlps_on_train", ("head", "mlp"), "structured, searched on training rows"),
+        ("heads_mlps_hans", ("head", "mlp"), "structured, heads_mlps_hans"),
         ("of_mine", ("head",), "heads, of_mine"),
     ],
 )
@@ -114,6 +117,57 @@ def test_any_family_is_analysed(
     assert set(found.agreement["method"]) == {method}
     assert set(found.agreement["component"]) == {{"head": "heads"}.get(name, name) for name in components}
     assert len(found.overlap_pairs) == 2 * 3 * len(components)
+    index = report.write(str(tmp_path / "root"), Console(file=(shown := io.StringIO()), width=100))
+    assert "No scores are recorded" in index.read_text()
+    assert "No scores are recorded" in shown.getvalue()
+
+
+def test_numbers_in_other_types_are_read(tmp_path: Path) -> None:
+    """As other tools write them: floats, integers of other widths, categories, other columns."""
+    frame = planted_masks()
+    other = frame.assign(
+        kept=frame["kept"].astype(float),
+        seed=frame["seed"].astype("float64"),
+        layer=frame["layer"].astype("int8"),
+        task=frame["task"].astype("category"),
+        component=frame["component"].astype("category"),
+        more=1,
+    )
+    for name, table in (("one", frame), ("other", other)):
+        table.to_parquet(tmp_path / f"{name}.parquet")
+        import_published(tmp_path / f"{name}.parquet", str(tmp_path / name))
+    one, two = (analyse(str(tmp_path / name)) for name in ("one", "other"))
+    assert one.survivors.equals(two.survivors)
+    assert one.agreement.equals(two.agreement)
+
+
+def scores_file(**changes: object) -> pd.DataFrame:
+    rows = {"setting": ["no_mask", "head_mlp"], "task": "CoLA", "mean": [0.6, 0.5], "std_sample": 0.01}
+    return pd.DataFrame(rows | {"main_metric": 1} | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"mean": ["abc", 0.5]}, "mean should be a number"),
+        ({"mean": [None, 0.5]}, "lack a setting, task or mean"),
+        ({"std_sample": -1.0}, "std_sample of 0 or more"),
+        ({"task": [None, "CoLA"]}, "lack a setting, task or mean"),
+        ({"main_metric": 0}, "main_metric is 1 in no row"),
+        ({"setting": "head_mlp"}, "head_mlp on CoLA is reported more than once"),
+    ],
+)
+def test_bad_scores_are_refused_and_leave_nothing(
+    tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    planted_masks().to_parquet(tmp_path / "masks.parquet")
+    scores_file(**changes).to_csv(tmp_path / "scores.csv", index=False)
+    root = str(tmp_path / "root")
+    with pytest.raises(InputError, match=words):
+        import_published(tmp_path / "masks.parquet", root, tmp_path / "scores.csv")
+    assert not (tmp_path / "root").exists()
+    scores_file().to_csv(tmp_path / "scores.csv", index=False)
+    assert import_published(tmp_path / "masks.parquet", root, tmp_path / "scores.csv").scores == 2
 
 
 def drop_a_head(frame: pd.DataFrame) -> pd.DataFrame:
@@ -127,11 +181,20 @@ def repeat_a_head(frame: pd.DataFrame) -> pd.DataFrame:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (drop_a_head, "heads_mlps, CoLA, seed 1: 5 rows of heads"),
-        (repeat_a_head, "7 rows of heads"),
+        (drop_a_head, "heads_mlps, CoLA, seed 1: 143 rows of heads"),
+        (repeat_a_head, "145 rows of heads"),
         (lambda frame: frame.drop(columns=["kept", "seed"]), "has no column seed, kept"),
         (lambda frame: frame.assign(component="neuron"), "component is 'neuron'"),
         (lambda frame: frame.iloc[:0], "has no rows"),
+        (lambda frame: frame.assign(kept="yes"), "kept should be a number"),
+        (lambda frame: frame.assign(kept=None), "kept is no whole number"),
+        (lambda frame: frame.assign(kept=frame["kept"] * 2 - 1), "kept is -1"),
+        (lambda frame: frame.assign(kept=0.5), "kept is no whole number"),
+        (lambda frame: frame.assign(seed="seed_1"), "seed should be a number"),
+        (lambda frame: frame.assign(layer=frame["layer"] - 1), "12 layers"),
+        (lambda frame: frame[frame["layer"] < 11], "12 layers"),
+        (lambda frame: frame.assign(importance="high"), "importance should be a number"),
+        (lambda frame: frame.assign(task=None), "task is missing"),
     ],
 )
 def test_bad_masks_are_refused_before_anything_is_written(
@@ -245,8 +308,25 @@ def test_published_gaps_are_never_paired(found: Analysis) -> None:
 
 
 def test_published_slips_are_flagged(found: Analysis) -> None:
-    notes = found.versus_paper.set_index(["task", "method", "network", "measure"])["note"]
+    table = found.versus_paper.set_index(["task", "method", "network", "measure"])
+    assert table["difference"].isna().all()  # the paper is not compared with itself
+    notes = table["note"]
     assert "six heads" in notes["stsb", "structured", "good", "retrained"]
     assert "Figure 2a" in notes["cola", "structured", "random (Bernoulli)", "retrained"]
     assert "0.024" in notes["cola", "magnitude", "bad (largest removed)", "retrained"]
-    assert not notes["cola", "magnitude", "good", "retrained"]
+    assert ("cola", "magnitude", "good", "retrained") not in notes
+
+
+def test_networks_are_held_against_those_drawn_alike() -> None:
+    """The exact one before others, and what the paper shows before earlier drafts."""
+    drawn = ["super bad (as released)", "bad (complement)", "random", "super bad", "bad"]
+    rows = [{"network": name, "measure": "retrained", "method": "structured"} for name in drawn]
+    frame = pd.DataFrame(rows).assign(task="qnli", size="stopping", n=5, mean=0.5, sd=0.1)
+    found = versus_paper(frame).set_index("network")["setting"]
+    assert found.to_dict() == {
+        "super bad (as released)": "head_mlp_super_bizzaro_retrained",
+        "bad (complement)": "head_mlp_invert_retrained",
+        "random": "head_mlp_random_retrained",
+        "super bad": "head_mlp_super_bizzaro_retrained",
+        "bad": "head_mlp_bad_1_retrained",
+    }

@@ -7,6 +7,8 @@ import pytest
 
 from analysis import analyse
 from lottery_ray.errors import InputError
+from lottery_ray.nodes import Node, Pretrain, Published
+from lottery_ray.store import Store
 from lottery_ray.study import PRESETS
 from tests.planted import Planted
 
@@ -16,11 +18,20 @@ STUDY = replace(
 LONGER = replace(STUDY, recipe=replace(STUDY.recipe, epochs=7), seeds=(1, 2, 3))
 
 
+def first(node: Node) -> bool:
+    return True
+
+
+def later(node: Node) -> bool:
+    """The model is there already."""
+    return not isinstance(node, Pretrain)
+
+
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("two studies")
     Planted(folder).fill(STUDY)
-    return Planted(folder, keep=lambda node: type(node).__name__ != "Pretrain").fill(LONGER)
+    return Planted(folder, keep=later).fill(LONGER)
 
 
 def test_the_refusal_says_how_to_choose(two: str) -> None:
@@ -41,7 +52,7 @@ def test_a_choice_leaves_one_study(two: str, tmp_path: Path) -> None:
     ("choice", "words"),
     [
         ("recipe.epochs", "FIELD=VALUE"),
-        ("recipe.epochs=9", f"its values are {STUDY.recipe.epochs}, 7"),
+        ("recipe.epochs=9", f"recipe.epochs=9: its values are {STUDY.recipe.epochs}, 7"),
         ("epoch=7", "no record has such a field"),
     ],
 )
@@ -55,3 +66,35 @@ def test_tickets_retrained_otherwise_belong_to_their_study(tmp_path: Path) -> No
     root = Planted(tmp_path).fill(longer)
     chosen = analyse(root, [f"recipe.epochs={STUDY.recipe.epochs}"])
     assert chosen.scores.equals(analyse(root).scores)
+
+
+def test_a_second_choice_is_said_with_the_first(tmp_path: Path) -> None:
+    """What the refusal says to type can be typed."""
+    apart = replace(LONGER, recipe=replace(LONGER.recipe, learning_rate=0.5))
+    for study in (STUDY, LONGER, apart):
+        Planted(tmp_path, keep=first if study is STUDY else later).fill(study)
+    with pytest.raises(InputError) as refusal:
+        analyse(str(tmp_path), ["recipe.epochs=7"])
+    assert "--only recipe.epochs=7 recipe.learning_rate=0.5" in str(refusal.value)
+    assert set(analyse(str(tmp_path), ["recipe.epochs=7", "recipe.learning_rate=0.5"]).scores["seed"]) == {
+        1,
+        2,
+        3,
+    }
+
+
+def test_tasks_of_different_recipes_are_refused(tmp_path: Path) -> None:
+    Planted(tmp_path).fill(STUDY)
+    other = replace(LONGER, tasks=("similarity",))
+    root = Planted(tmp_path, keep=later).fill(other)
+    with pytest.raises(InputError, match=r"of different tasks differ in recipe\.epochs"):
+        analyse(root)
+
+
+def test_published_records_among_a_studys_own_are_refused(tmp_path: Path) -> None:
+    root = Planted(tmp_path).fill(STUDY)
+    store = Store.open(root)
+    node = Published("0" * 64, "no_mask", "acceptability", None, "", "full")
+    store.begin(node).publish({"measure": "fine-tuned", "mean": 0.5, "sd": 0.1, "n": 5}, {}, {})
+    with pytest.raises(InputError, match="a root of their own"):
+        analyse(root)
