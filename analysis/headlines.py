@@ -73,7 +73,8 @@ def _span(low: str, high: str) -> str:
 def _overlaps(found: Analysis) -> Iterator[str]:
     """Means over tasks of what two seeds share."""
     keys = ["task", "method", "component"]
-    table = _main(conclusive(found, found.overlap)).dropna(subset=["jaccard"])
+    table = conclusive(found, found.overlap) if len(found.tasks) else found.overlap  # none has scores
+    table = _main(table).dropna(subset=["jaccard"])
     table = table.merge(_main(found.agreement)[[*keys, "fleiss_kappa"]], on=keys)
     clauses: list[str] = []
     for component, group in table.groupby("component", sort=False):

@@ -16,7 +16,8 @@ def show(found: Analysis, console: Console) -> None:
     """Print the scores or gaps, the summary, the claims, and what to take care of; 100 columns hold each
     row on one line."""
     by_task = found.summary["task"].nunique() <= FEW or found.across_tasks.empty
-    console.print(terminal_tables.by_task(found) if by_task else terminal_tables.over_tasks(found))
+    if len(found.summary):
+        console.print(terminal_tables.by_task(found) if by_task else terminal_tables.over_tasks(found))
     _say(headlines(found), console)
     if (found.claims["tasks"] > 0).any():
         console.print()

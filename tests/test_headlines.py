@@ -81,7 +81,8 @@ def test_many_tasks_are_printed_over_tasks(paper: Analysis, width: int) -> None:
     assert max(map(len, lines)) <= width
     assert len(lines) < 100
     [random] = [line for line in lines[:12] if line.startswith(" random (Bernoulli)")]
-    assert "+0.151±0.055 0 of 8" in random
+    assert "+0.151±" in random
+    assert " of 8" in random
     [full] = [line for line in lines[:3] if line.startswith(" full")]
     assert "\N{MINUS SIGN}0.0" in full
 
