@@ -22,7 +22,7 @@ def effect(gap: Interval) -> tuple[float, float, float]:
     neither tail beyond the observed t is below 2.5%: from the noncentral t (Cumming and Finch 2001). NaN
     where it is not defined: one pair, or no spread.
     """
-    if gap.n == 1 or gap.sd <= 1e-12 * abs(gap.mean):
+    if not varies(gap):
         return np.nan, np.nan, np.nan
     df, observed = gap.n - 1, gap.mean / gap.sd
     factor = np.exp(special.gammaln(df / 2) - special.gammaln((df - 1) / 2)) / np.sqrt(df / 2)
@@ -31,6 +31,11 @@ def effect(gap: Interval) -> tuple[float, float, float]:
         for tail in ((1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2)
     )
     return (float(factor * observed) if df > 1 else np.nan), low, high
+
+
+def varies(gap: Interval) -> bool:
+    """Whether there is a spread at all, beyond the rounding of equal values."""
+    return gap.n > 1 and gap.sd > 1e-12 * abs(gap.mean)
 
 
 def _noncentrality(df: int, tail: float, t: float) -> float:
@@ -47,7 +52,7 @@ def seeds_needed(gap: Interval) -> float:
 
     The observed mean and sd are themselves unsure, so this is a guide and no promise.
     """
-    if gap.n == 1 or gap.sd == 0 or gap.low > 0 or gap.high < 0:
+    if not varies(gap) or gap.low > 0 or gap.high < 0:
         return np.nan
     size = abs(gap.mean) / gap.sd
 

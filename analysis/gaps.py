@@ -10,14 +10,17 @@ from scipy import stats
 
 from analysis import devset, variants
 from analysis.cells import rows
-from analysis.effects import effect, seeds_needed
+from analysis.effects import effect, seeds_needed, varies
 from analysis.records import Root
 from analysis.sign_flips import least, sign_flips
 from analysis.statistics import CELL, CONFIDENCE, INTERVAL, NETWORK, Interval, paired, t_interval, verdict
+from analysis.welch import welch
 
 COMPARISON = ["method", "size", "measure", "network", "versus"]
-TESTS = ["effect", "effect_low", "effect_high", "t_p", "t_p_holm", "p", "p_least", "p_holm"]
-GAP = [*CELL, "network", "versus", "paired", *INTERVAL, "verdict", *TESTS, "dev_se", "seeds_needed"]
+TESTS = ["effect", "effect_low", "effect_high", "t_p", "t_p_holm", "p", "p_least", "p_holm", "p_holm_least"]
+INDEPENDENT = ["independent_low", "independent_high"]
+GAP = [*CELL, "network", "versus", "paired", *INTERVAL, "verdict", *INDEPENDENT, *TESTS]
+GAP += ["dev_se", "seeds_needed"]
 
 LABELS = [*CELL, "network", "versus", "verdict"]
 TYPES = dict.fromkeys(GAP, "float64") | dict.fromkeys(LABELS, "str") | {"paired": "bool", "n": "int64"}
@@ -32,10 +35,14 @@ def gaps(scores: pd.DataFrame, root: Root) -> pd.DataFrame:
 
     n: seeds that have both. mean, sd, half, low, high: of network minus versus, over seeds. verdict: whether
     that interval excludes zero; it is not corrected for the number of comparisons. effect...: see `effect`.
-    t_p: of the paired t test, which agrees with the verdict. p, p_least: see `sign_flips`; with five seeds
-    no p is below p_least = .0625. t_p_holm, p_holm: corrected by Holm (1979) over the tasks of a comparison.
+    t_p: of the paired t test, which agrees with the verdict; NaN where the seeds do not differ. p, p_least:
+    see `sign_flips`; with five seeds no p is below p_least = .0625. t_p_holm, p_holm: corrected by Holm
+    (1979) over all tasks of a comparison that have a p, conclusive or not, as each is shown; p_holm_least:
+    the smallest p_holm that their seeds can give.
     dev_se: standard error of `mean` from the dev set's finite size, by jackknife over the examples, which
-    all networks and seeds share; it is in none of the other columns. seeds_needed: see `seeds_needed`.
+    all networks and seeds share. What examples add to all seeds alike is in no other column, and more seeds
+    do not lessen it; what they add to single seeds is in sd too. seeds_needed: see `seeds_needed`.
+    independent_low, independent_high: NaN, see `unpaired_gaps`.
 
     Raises InputError if a predictions file is missing or corrupt.
     """
@@ -58,7 +65,8 @@ def unpaired_gaps(summary: pd.DataFrame) -> pd.DataFrame:
     summary: columns NETWORK, n, mean and sd, as of `statistics.summary`. How the seeds pair is unknown, and
     so the sd of the differences is anything from |s1 - s2| to s1 + s2. The column sd is s1 + s2, and half =
     t (s1 + s2) / sqrt(n) with n - 1 degrees of freedom, so that the interval holds the paired one whatever
-    the pairing was. Other columns are NaN. n is the smaller one where they differ.
+    the pairing was. independent_low, independent_high: the interval if the seeds are no pairs at all (see
+    `welch`). Other columns are NaN. n is the smaller one where they differ.
     """
     table = []
     for labels, group in summary[summary["method"] != ""].groupby(CELL, sort=False):
@@ -69,6 +77,7 @@ def unpaired_gaps(summary: pd.DataFrame) -> pd.DataFrame:
         for network, versus in comparisons(name for name in found if name not in one_mlp):
             gap = _unpaired(found[network], found[versus])
             row = names | {"network": network, "versus": versus, "paired": False} | gap.row
+            row |= _independent(found[network], found[versus])
             table.append(row | {"verdict": verdict(network, gap)})
     return pd.DataFrame(table, columns=GAP).astype(TYPES)
 
@@ -90,9 +99,9 @@ def _tested(network: str, differences: np.ndarray) -> dict[str, Any]:
 
 
 def t_test(gap: Interval) -> float:
-    """Two-sided p of a mean of 0; NaN for one value, and 0 or 1 where there is no spread."""
-    if gap.n == 1 or gap.sd == 0:
-        return np.nan if gap.n == 1 else float(gap.mean == 0)
+    """Two-sided p of a mean of 0; NaN for one value, and where there is no spread."""
+    if not varies(gap):
+        return np.nan
     return float(2 * stats.t.sf(abs(gap.mean) * np.sqrt(gap.n) / gap.sd, gap.n - 1))
 
 
@@ -103,10 +112,18 @@ def _unpaired(one: dict[str, Any], other: dict[str, Any]) -> Interval:
     return Interval(n, mean, sd, float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / np.sqrt(n))
 
 
+def _independent(one: dict[str, Any], other: dict[str, Any]) -> dict[str, float]:
+    found = welch(*((of["n"], of["mean"], of["sd"]) for of in (one, other)))
+    return {"independent_low": found["low"], "independent_high": found["high"]}
+
+
 def _corrected(table: pd.DataFrame) -> pd.DataFrame:
     for name in ("t_p", "p"):
         for _, group in table.dropna(subset=[name]).groupby(COMPARISON, sort=False):
             table.loc[group.index, f"{name}_holm"] = holm(group[name].to_numpy(np.float64))
+            if name == "p":
+                least_p = holm(group["p_least"].to_numpy(np.float64))
+                table.loc[group.index, "p_holm_least"] = least_p
     return table
 
 

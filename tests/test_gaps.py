@@ -15,7 +15,7 @@ from statsmodels.stats.power import TTestPower
 from analysis import devset, records
 from analysis.cells import rows
 from analysis.effects import MOST_SEEDS, POWER, effect, seeds_needed
-from analysis.gaps import COMPARISON, GAP, gaps, holm, t_test, unpaired_gaps
+from analysis.gaps import COMPARISON, GAP, INDEPENDENT, gaps, holm, t_test, unpaired_gaps
 from analysis.records import Root
 from analysis.scores import scores
 from analysis.sign_flips import DRAWS, EXACT, least, sign_flips
@@ -90,6 +90,10 @@ def test_the_unpaired_interval_covers_whatever_the_pairing(correlation: float) -
     assert covered >= CONFIDENCE - NEAR
     if correlation == -1.0:
         assert covered == pytest.approx(CONFIDENCE, abs=NEAR)  # as narrow as it can be
+    independent = ((found["independent_low"] <= -1) & (found["independent_high"] >= -1)).mean()
+    if correlation == 0.0:
+        assert independent == pytest.approx(CONFIDENCE, abs=NEAR)
+    assert (independent < CONFIDENCE - NEAR) == (correlation == -1.0)
 
 
 # The sign-flip test
@@ -152,9 +156,9 @@ def test_the_unit_of_the_score_changes_no_test(values: np.ndarray, unit: float) 
 def test_p_effect_and_seeds_needed_agree_with_the_interval(values: np.ndarray) -> None:
     gap = t_interval(values)
     decided = gap.low > 0 or gap.high < 0
-    assert decided == (t_test(gap) < 1 - CONFIDENCE)
     _, low, high = effect(gap)
     if gap.sd > 1e-9:
+        assert decided == (t_test(gap) < 1 - CONFIDENCE)
         assert decided == (low > 0 or high < 0)
         assert decided == np.isnan(seeds_needed(gap))
     assert sign_flips(values) >= least(gap.n)
@@ -184,7 +188,8 @@ def test_what_is_not_defined_is_nan(values: list[float]) -> None:
     assert np.isnan(effect(gap)[0])
     assert np.isnan(effect(gap)[1]) == constant
     assert np.isnan(seeds_needed(gap))
-    assert np.isnan(t_test(gap)) == np.isnan(sign_flips(np.array(values))) == (len(values) == 1)
+    assert np.isnan(t_test(gap)) == constant
+    assert np.isnan(sign_flips(np.array(values))) == (len(values) == 1)
 
 
 # The table
@@ -216,6 +221,9 @@ def test_every_comparison_is_tested(found: pd.DataFrame) -> None:
     assert (found["n"] == 3).all()
     assert (found["p"] >= found["p_least"]).all()
     assert (found["p_least"] == 0.25).all()
+    assert (found["p_holm_least"] == 0.5).all()  # of two tasks
+    assert (found["p_holm"] >= found["p_holm_least"]).all()
+    assert found[INDEPENDENT].isna().all(axis=None)
     tests = ["effect", "effect_low", "effect_high", "t_p", "t_p_holm", "p", "p_holm", "dev_se"]
     assert found[tests].notna().all(axis=None)
     assert ((found["verdict"] == "undecided") == found["seeds_needed"].notna()).all()
@@ -283,6 +291,7 @@ def test_gaps_of_means_hold_the_paired_ones(root: Root, found: pd.DataFrame) -> 
     assert known["mean"].to_numpy() == pytest.approx(found["mean"].to_numpy())
     assert (known["half"] >= found["half"]).all()
     assert not known["paired"].any()
+    assert (known["independent_high"] - known["independent_low"] <= 2 * known["half"] + 1e-12).all()
     assert known[["effect", "t_p", "p", "p_holm", "dev_se", "seeds_needed"]].isna().all(axis=None)
 
 
