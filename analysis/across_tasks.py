@@ -19,13 +19,16 @@ COLUMNS = [*COMPARISON, "tasks", "n", *MEAN, *TASKS]
 def across_tasks(gaps: pd.DataFrame, conclusive: Collection[str]) -> pd.DataFrame:
     """One row per method, size, measure and comparison, over the conclusive tasks: columns COLUMNS.
 
-    gaps: of any functions of `gaps`; only task, mean, sd and n of each are used. A task with one seed has no
-    spread and is left out, unless all tasks have one. Seeds are nested in tasks: their random streams are
-    named after both.
+    gaps: of any functions of `gaps`; only task, mean, sd, n and paired of each are used. A task with one seed
+    has no spread and is left out, unless all tasks have one. Seeds count as nested in tasks: here their
+    random streams are named after both. Published runs share the same few seeds over all tasks, so there
+    that they are independent is assumed.
 
     tasks: how many. n: gaps, one per task and seed. mean: tasks weigh equally. se, df, low, high, p: of the
     mean over these very tasks. Each task has its own variance, and df is Satterthwaite's (1946): where
-    tasks differ in spread, as here, the interval of one pooled variance covers too rarely. task_f, task_p:
+    tasks differ in spread, as here, the interval of one pooled variance covers too rarely. Where a pairing is
+    unknown, df is that of the task with the fewest seeds, less 1, as Satterthwaite's could rise with the
+    bound of a spread; the interval then still holds whatever the pairing was. task_f, task_p:
     do tasks differ (analysis of variance, without equal variances: Brown and Forsythe 1974, Mehrotra 1997;
     with as many seeds in every task, F is the ordinary one). between_sd: from task to task, beyond what
     the noise of seeds explains; 0 where that explains it all. wide_low, wide_high: interval of the mean over
@@ -42,21 +45,23 @@ def across_tasks(gaps: pd.DataFrame, conclusive: Collection[str]) -> pd.DataFram
 
 
 def model(gaps: pd.DataFrame) -> dict[str, Any]:
-    """The columns of `across_tasks` after those of the comparison. gaps: one row per task."""
+    """The columns of `across_tasks` after those of the comparison. gaps: one row per task, with columns n,
+    mean, sd and paired."""
     several = gaps[gaps["n"] > 1]
     gaps = several if len(several) else gaps
     n, mean, sd = (gaps[name].to_numpy(np.float64) for name in ("n", "mean", "sd"))
     row = {"tasks": len(gaps), "n": int(n.sum()), "mean": float(mean.mean())}
-    row |= _fixed(n, mean, sd**2 / n)
+    row |= _fixed(n, mean, sd**2 / n, bool(gaps["paired"].all()))
     return row | (_random(n, mean, sd**2) if len(gaps) > 1 else {})
 
 
-def _fixed(n: np.ndarray, mean: np.ndarray, error: np.ndarray) -> dict[str, float]:
+def _fixed(n: np.ndarray, mean: np.ndarray, error: np.ndarray, paired: bool) -> dict[str, float]:
     """error: float (tasks,), variance of each task's mean."""
     grand, se = mean.mean(), np.sqrt(error.sum()) / len(n)
     if not se > 0:
         return {"se": float(se)}
-    df = error.sum() ** 2 / (error**2 / (n - 1)).sum()
+    # n - 1 of the smallest holds for all variances (Hájek 1962), so for all below their bounds
+    df = error.sum() ** 2 / (error**2 / (n - 1)).sum() if paired else n.min() - 1
     half = stats.t.ppf((1 + CONFIDENCE) / 2, df) * se
     p = 2 * stats.t.sf(abs(grand) / se, df)
     found = {"se": se, "df": df, "low": grand - half, "high": grand + half, "p": p}

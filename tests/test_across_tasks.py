@@ -27,7 +27,7 @@ UNEQUAL = np.geomspace(0.002, 0.03, 8)
 def means(values: np.ndarray) -> pd.DataFrame:
     """Gaps of tasks. values: float (seeds, tasks)."""
     mean, sd = values.mean(0), values.std(0, ddof=1)
-    return pd.DataFrame({"n": len(values), "mean": mean, "sd": sd})
+    return pd.DataFrame({"n": len(values), "mean": mean, "sd": sd, "paired": True})
 
 
 def as_gaps(tasks: dict[str, list[float]]) -> pd.DataFrame:
@@ -35,7 +35,7 @@ def as_gaps(tasks: dict[str, list[float]]) -> pd.DataFrame:
     names = dict(zip(COMPARISON, ["magnitude", "stopping", "pruned", "good", "bad"], strict=True))
     rows = [
         names
-        | {"task": task, "n": len(values), "mean": np.mean(values)}
+        | {"task": task, "n": len(values), "mean": np.mean(values), "paired": True}
         | {"sd": np.std(values, ddof=1) if len(values) > 1 else np.nan}
         for task, values in tasks.items()
     ]
@@ -55,7 +55,7 @@ def test_the_model_is_an_analysis_of_variance(tasks: int, seeds: int, number: in
 
 
 def test_tasks_of_equal_spread_have_the_degrees_of_freedom_of_the_residual() -> None:
-    found = model(pd.DataFrame({"n": 5, "mean": [0.1, 0.3, 0.2], "sd": 0.2}))
+    found = model(pd.DataFrame({"n": 5, "mean": [0.1, 0.3, 0.2], "sd": 0.2, "paired": True}))
     assert found["df"] == pytest.approx(12)
     expected = stats.t.interval(CONFIDENCE, 12, 0.2, 0.2 / np.sqrt(15))
     assert [found["low"], found["high"]] == pytest.approx(expected)
@@ -73,6 +73,30 @@ def test_the_interval_over_these_tasks_covers(sds: np.ndarray, seeds: int) -> No
     half = stats.t.ppf((1 + CONFIDENCE) / 2, len(sds) * (seeds - 1)) * found["se"]
     pooled = ((found["mean"] - true.mean()).abs() <= half).mean()
     assert (pooled < CONFIDENCE - 0.01) == (sds is UNEQUAL)
+
+
+@pytest.mark.parametrize("correlations", [(-1.0, -1.0, -1.0), (1.0, 0.9, -1.0), (0.0, 0.0, 0.0)])
+def test_the_interval_of_unknown_pairings_covers_whatever_they_were(
+    correlations: tuple[float, ...],
+) -> None:
+    rng, r = streams.generator("unknown pairings", str(correlations)), np.array(correlations)
+    rounds = []
+    for _ in range(ROUNDS):
+        one, other = rng.normal(0, 1, (2, 3, len(r)))
+        other = 0.5 * (r * one + np.sqrt(1 - r**2) * other)
+        table = means(one - other).assign(sd=one.std(0, ddof=1) + other.std(0, ddof=1), paired=False)
+        rounds.append(model(table))
+    found = pd.DataFrame(rounds)
+    assert ((found["low"] <= 0) & (found["high"] >= 0)).mean() >= CONFIDENCE - NEAR
+
+
+def test_a_raised_spread_of_unknown_pairing_never_narrows_the_interval() -> None:
+    """With Satterthwaite's degrees of freedom it would: those of one noisy task are few."""
+    table = pd.DataFrame({"n": 3, "mean": 0.2, "sd": [0.1, 1.0]})
+    raised = table.assign(sd=[0.9, 1.0])
+    for paired, narrower in ((True, True), (False, False)):
+        low, high = (model(of.assign(paired=paired)) for of in (table, raised))
+        assert (high["high"] < low["high"]) == narrower
 
 
 def test_the_wide_interval_covers_the_mean_of_tasks_drawn_at_random() -> None:
