@@ -5,7 +5,7 @@ component that K of k masks keep adds K to the sizes and K(K - 1)/2 to the overl
 So one code serves 156 components and 85 million weights.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -17,11 +17,13 @@ from analysis import chance
 from analysis.bits import Counts
 from analysis.kernels import Integers
 from analysis.mask_groups import PLACE, Group
+from analysis.statistics import CONFIDENCE
 
 LEVEL = 0.05
 COLUMNS = [
     *(*PLACE, "component", "seeds", "n", "kept", "kept_least", "kept_most", "share", "every", "never"),
-    *("fleiss_kappa", "krippendorff_alpha", "sizes_q", "sizes_df", "sizes_p"),
+    *("fleiss_kappa", "kappa_se", "kappa_low", "kappa_high"),
+    *("krippendorff_alpha", "alpha_se", "alpha_low", "alpha_high", "sizes_q", "sizes_df", "sizes_p"),
     *("sizes_pairs", "sizes_pairs_not_rejected", "components_q", "components_df", "components_p"),
 ]
 
@@ -70,6 +72,25 @@ def krippendorff_alpha(of: Sums) -> float:
     return 1 - _ratio(1 - _observed(of), expected)
 
 
+def jackknife(coefficient: Callable[[Sums], float], n: int, both: Integers) -> tuple[float, float, float]:
+    """Standard error of a coefficient, and the ends of its 95% t interval, within -1 and 1, by leaving out
+    one mask at a time (Miller 1974). both: as of `sums`.
+
+    Approximate, as for any new seeds of these components: simulated, it covers 94% to 99% of the time with 3
+    to 10 masks of 12 or 144 components, too often where seeds agree no more than by chance; with three it is
+    wide. NaN for fewer than three masks, and where the coefficient of all but one is not defined.
+    """
+    k = len(both)
+    if k < 3:
+        return np.nan, np.nan, np.nan
+    every = np.arange(k)
+    without = [coefficient(sums(n, both[np.ix_(every != one, every != one)])) for one in every]
+    se = float(np.sqrt((k - 1) * np.var(without)))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, k - 1)) * se
+    low, high = np.clip([coefficient(sums(n, both)) + end for end in (-half, half)], -1, 1)
+    return se, float(low), float(high)
+
+
 def sizes_q(of: Sums) -> tuple[float, int, float]:
     """Cochran's Q as published, its degrees of freedom, and p of chi-squared: masks are treatments and
     components blocks, so it asks whether the masks keep equally many, not the same ones
@@ -100,9 +121,10 @@ def agreement(groups: Sequence[Group]) -> pd.DataFrame:
     """Per group of masks and component: columns COLUMNS.
 
     n: how many components there are. kept, kept_least, kept_most: mean and extremes of how many a mask
-    keeps. share: kept / n. every, never: how many all masks keep, and none. sizes_*: `sizes_q`.
-    sizes_pairs_not_rejected: of sizes_pairs, see `not_rejected`. components_*: `components_q`; p is that of
-    random masks of the same sizes, by permutation within each mask (see `chance.mean`).
+    keeps. share: kept / n. every, never: how many all masks keep, and none. kappa_*, alpha_*: of fleiss_kappa
+    and krippendorff_alpha, see `jackknife`. sizes_*: `sizes_q`. sizes_pairs_not_rejected: of sizes_pairs, see
+    `not_rejected`. components_*: `components_q`; p is that of random masks of the same sizes, by permutation
+    within each mask (see `chance.mean`), and where that is simulated never below 1 / 10,001.
     """
     rows = [
         (*group.place, component, *_row(group.counts.of(component)))
@@ -120,6 +142,7 @@ def _row(counts: Counts) -> tuple[float, ...]:
     p = np.nan if np.isnan(statistic) else chance.mean([n], sizes[:, None], both).both_p
     return (
         *(of.raters, n, sizes.mean(), sizes.min(), sizes.max(), sizes.mean() / n),
-        *(histogram[-1], histogram[0], fleiss_kappa(of), krippendorff_alpha(of), *sizes_q(of)),
+        *(histogram[-1], histogram[0], fleiss_kappa(of), *jackknife(fleiss_kappa, n, both)),
+        *(krippendorff_alpha(of), *jackknife(krippendorff_alpha, n, both), *sizes_q(of)),
         *(of.raters * (of.raters - 1) // 2, not_rejected(n, both), statistic, df, p),
     )

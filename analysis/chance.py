@@ -71,7 +71,8 @@ class Pair:
 class Mean(Pair):
     """The same of the means over all pairs of several masks, and one-sided p of the means observed.
 
-    p: of a mean Jaccard so large or larger; both_p: of a mean overlap so large or larger.
+    p: of a mean Jaccard so large or larger; both_p: of a mean overlap so large or larger. Where simulated,
+    neither is below 1 / (1 + DRAWS) = 1 / 10,001: that many or more say no more.
     """
 
     p: float

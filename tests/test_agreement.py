@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from statsmodels.stats.contingency_tables import cochrans_q
 from statsmodels.stats.inter_rater import fleiss_kappa
 
 from analysis import agreement, mask_groups, overlap
 from analysis.agreement import sums
+from lottery_ray import streams
 from tests import picked, released
 
 SETTINGS = settings(max_examples=60, deadline=None)
@@ -66,6 +68,35 @@ def test_empty_and_full_masks_agree_in_nothing_that_can_be_measured(value: int) 
     found = [agreement.fleiss_kappa(of), agreement.krippendorff_alpha(of), agreement.sizes_q(of)[0]]
     assert np.isnan([*found, agreement.components_q(of)[0]]).all()
     assert agreement.not_rejected(10, kept @ kept.T) == 0
+
+
+@pytest.mark.parametrize("agreeing", [0.0, 0.5])
+@pytest.mark.parametrize("k", [3, 5])
+def test_the_interval_of_kappa_covers_what_endless_seeds_would_have(k: int, agreeing: float) -> None:
+    """Seeds keep each of 144 heads with a probability of its own, which varies or is the same for all."""
+    rng, rounds = streams.generator("kappa coverage", k, str(agreeing)), 400
+    likely = 0.6 + agreeing * np.where(np.arange(144) < 58, -0.6, 0.4)
+    kept = (rng.random((rounds, k, 144)) < likely).astype(int)
+    true = likely.var() / (likely.mean() * (1 - likely.mean()))
+    ends = np.array([agreement.jackknife(agreement.fleiss_kappa, 144, one @ one.T)[1:] for one in kept])
+    covered = ((ends[:, 0] <= true) & (ends[:, 1] >= true)).mean()
+    assert 0.95 - 4 * np.sqrt(0.05 * 0.95 / rounds) <= covered
+
+
+def test_the_standard_error_of_kappa_is_that_of_leaving_seeds_out() -> None:
+    kept = drawn(5, 30, 0.6, 3)
+    found = agreement.jackknife(agreement.fleiss_kappa, 30, kept @ kept.T)
+    without = [
+        fleiss_kappa(np.stack([4 - rest.sum(0), rest.sum(0)], axis=1))
+        for rest in (np.delete(kept, seed, axis=0) for seed in range(5))
+    ]
+    se = np.sqrt(4 / 5 * ((without - np.mean(without)) ** 2).sum())
+    whole = fleiss_kappa(np.stack([5 - kept.sum(0), kept.sum(0)], axis=1))
+    ends = stats.t.interval(0.95, 4, whole, se)
+    assert found == pytest.approx((se, *ends))
+    assert agreement.jackknife(agreement.fleiss_kappa, 30, kept[:3] @ kept[:3].T)[1:] <= (1, 1)
+    assert np.isnan(agreement.jackknife(agreement.krippendorff_alpha, 30, kept[:2] @ kept[:2].T)).all()
+    assert agreement.jackknife(agreement.fleiss_kappa, 30, np.full((4, 4), 10)) == (0, 1, 1)
 
 
 def test_sums_of_millions_of_weights_do_not_overflow() -> None:
