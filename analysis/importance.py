@@ -1,5 +1,6 @@
 """Importance of heads and MLPs in the full models (the paper's Figure 3), and whether seeds agree on it."""
 
+from functools import lru_cache
 from itertools import combinations
 
 import numpy as np
@@ -9,12 +10,13 @@ from scipy import stats
 
 from analysis import networks, variants
 from analysis.records import Root
-from lottery_ray import masks
+from lottery_ray import masks, streams
 from lottery_ray.masks import Mask
 
 CELL = ["component", "layer", "index"]
 COLUMNS = ["task", "method", "seed", *CELL, "score", "kept"]
 AGREEMENT_COLUMNS = ["task", "method", "component", "seeds", "n", "spearman", "kendall_w", "p"]
+DRAWS = 10_000
 Row = tuple[str, str, int, str, int, int, float, bool]
 
 
@@ -55,8 +57,8 @@ def agreement(importance: pd.DataFrame) -> pd.DataFrame:
     """Whether the seeds of a task rank components alike: columns AGREEMENT_COLUMNS.
 
     n: components. spearman: mean correlation over pairs of seeds. kendall_w: Kendall's coefficient of
-    concordance, corrected for ties; p: of chi-squared with n - 1 degrees of freedom (Friedman's test), if the
-    seeds rank at random. NaN for one seed, or where a seed's scores are all equal.
+    concordance, corrected for ties; p: that of seeds which rank at random, by permutation (see `_p`), as that
+    of chi-squared is too large for so few seeds. NaN for one seed, or where a seed's scores are all equal.
     """
     rows = []
     for names, group in importance.groupby(["task", "method", "component"], sort=False):
@@ -72,4 +74,21 @@ def _agreement(scores: np.ndarray) -> tuple[float, float, float]:
         return np.nan, np.nan, np.nan
     pairs = [stats.spearmanr(one, other).statistic for one, other in combinations(scores, 2)]
     test = stats.friedmanchisquare(*scores.T)
-    return float(np.mean(pairs)), float(test.statistic / (seeds * (n - 1))), float(test.pvalue)
+    return float(np.mean(pairs)), float(test.statistic / (seeds * (n - 1))), _p(scores)
+
+
+def _p(scores: np.ndarray) -> float:
+    """One-sided p of W: (1 + how many of DRAWS permutations within seeds have so large a W or larger) /
+    (1 + DRAWS), never 0 (Phipson and Smyth 2010)."""
+    ranks = stats.rankdata(scores, axis=1)
+    drawn = sum(seed[order] for seed, order in zip(ranks, _orders(*scores.shape), strict=True))
+    # W grows with the squares of the rank sums, and with nothing else; these are multiples of 1/4
+    beyond = (np.square(drawn).sum(axis=1) >= np.square(ranks.sum(axis=0)).sum()).sum()
+    return float((1 + beyond) / (1 + DRAWS))
+
+
+@lru_cache(maxsize=8)
+def _orders(seeds: int, n: int) -> np.ndarray:
+    """int16 (seeds, DRAWS, n), permutations from the stream "concordance": all groups have the same."""
+    every = np.broadcast_to(np.arange(n, dtype=np.int16), (seeds, DRAWS, n))
+    return streams.generator("concordance", seeds, n).permuted(every, axis=2)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -91,5 +92,29 @@ def test_seeds_that_rank_alike_agree() -> None:
     assert rte["kendall_w"] == pytest.approx(concordance)
     # W and the mean Spearman are one: Kendall and Babington Smith 1939
     assert rte["spearman"] == pytest.approx((4 * concordance - 1) / 3)
-    assert rte["p"] < 1e-6
+    assert rte["p"] == 1 / (1 + importance.DRAWS)
     assert wnli["p"] > 1e-3
+
+
+def ranked(scores: np.ndarray) -> pd.DataFrame:
+    """Of one task each. scores: float (tasks, seeds, n)."""
+    tasks, seeds, n = (index.ravel() for index in np.indices(scores.shape))
+    table = pd.DataFrame({"task": tasks.astype(str), "method": "heads", "seed": seeds, "component": "heads"})
+    return table.assign(layer=0, index=n, score=scores.ravel(), kept=True)
+
+
+def test_the_p_of_concordance_is_that_of_all_rankings() -> None:
+    scores = np.array([[[1.0, 2, 3, 4], [1, 3, 2, 4]], [[1, 2, 3, 4], [2, 2, 1, 4]]])
+    for (one, other), found in zip(scores, importance.agreement(ranked(scores))["p"], strict=True):
+        every = [stats.spearmanr(one, order).statistic for order in permutations(other)]
+        expected = np.mean(np.array(every) >= stats.spearmanr(one, other).statistic - 1e-9)
+        assert found == pytest.approx(expected, abs=4 * np.sqrt(0.25 / importance.DRAWS))
+
+
+def test_seeds_that_rank_at_random_agree_as_often_as_asked() -> None:
+    """Which chi-squared's p does not: with two seeds it calls almost none of them agreed."""
+    scores = generator("random ranks").random((400, 2, 12))
+    found = (importance.agreement(ranked(scores))["p"] <= 0.05).mean()
+    assert found == pytest.approx(0.05, abs=4 * np.sqrt(0.05 * 0.95 / 400))
+    asymptotic = [stats.friedmanchisquare(*seeds.T).pvalue for seeds in scores]
+    assert np.mean(np.array(asymptotic) <= 0.05) < 0.02
