@@ -91,7 +91,7 @@ def methods(root: Root) -> pd.DataFrame:
         examples.setdefault(method, set()).update({str(rows_seen(search))} - {"None"})
     for method, row in rows.items():
         row["examples"] = ", ".join(sorted(examples[method], key=int))
-    table = pd.DataFrame(rows.values(), columns=["method", *variants.CHOICES, "examples"]).astype(object)
+    table = pd.DataFrame(rows.values(), columns=["method", *variants.CHOICES, "examples"], dtype=object)
     return table.sort_values("method", key=lambda names: names.map(variants.order), ignore_index=True)
 
 

@@ -16,14 +16,11 @@ NETWORK = ["task", "method", "network", "measure"]
 COLUMNS = [*NETWORK, "n", "mean", "sd", "paper_network", "setting", "paper_n", "paper_mean", "paper_sd"]
 COLUMNS += ["difference", "low", "high", "note"]
 
-RELOADED = (
-    "published score of damaged networks: a layer with six heads lost its attention when loaded again;"
-    " expect a higher mean and less spread"
-)
-PLOTTED = "the paper's Figure 2a shows good's bars in place of these"
-PRINTED = "the paper's Table 2 prints 0.24, a slip for 0.024"
-INCONCLUSIVE = "the published full model is below the majority baseline: nothing to conclude"
-TABLE_2 = "printed in the paper's Table 2 only, to two decimals and without a spread"
+RELOADED = "measured on damaged networks (layers of six heads lost them all): expect a higher mean, less spread"
+PLOTTED = "Figure 2a shows good's bars instead"
+PRINTED = "Table 2 prints 0.24, a slip for 0.024"
+INCONCLUSIVE = "its full model is below the majority baseline"
+TABLE_2 = "from Table 2: two decimals, no spread"
 
 
 def paper() -> pd.DataFrame:

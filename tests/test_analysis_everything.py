@@ -241,7 +241,7 @@ def test_layer_matched_mlps_are_the_good_ones_and_compared_with_nothing(tmp_path
 
 
 def test_headlines_count_layer_matched_and_pretrained(found: Analysis) -> None:
-    text = "\n".join(conclusions.headlines(found))
+    text = "\n".join(conclusions.counts(found))
     # structured at two sizes and as released, heads at two sizes, magnitude like structured
     assert "Good against layer-matched: good scores higher in" in text
     assert f"of {2 * 2 * (3 + 2 + 3)} gaps" in text
@@ -349,7 +349,7 @@ def test_null_draws_are_counted_over_seeds(found: Analysis) -> None:
     expected = significant.groupby(["task", "method", "size", "kind"])["small"].sum()
     table = found.null_summary.set_index(["task", "method", "size", "kind"])["significant"]
     assert table.to_dict() == expected.to_dict()
-    assert "p is at most .05" in "\n".join(conclusions.headlines(found))
+    assert "p is at most .05" in "\n".join(conclusions.counts(found))
 
 
 def test_few_null_draws_test_nothing(tmp_path: Path) -> None:
@@ -555,5 +555,5 @@ def test_a_study_of_one_seed_claims_nothing(tmp_path: Path) -> None:
     found = analyse(Planted(tmp_path).fill(study))
     assert set(found.gaps["verdict"]) == {"undecided"}
     assert found.composition["share"].isna().all()
-    assert "in 0 of" in conclusions.headlines(found)[0]
+    assert "in 0 of" in conclusions.counts(found)[0]
     report.write(str(tmp_path), Console(file=io.StringIO()))
