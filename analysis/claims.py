@@ -1,8 +1,8 @@
 """The claims of the paper's abstract, judged by what a study measured.
 
-The rules are in `paper_claims`. One task or one seed is not enough data for any of them. Only conclusive
-tasks count, at the size where the search stopped. Intervals are over seeds: another dev set's examples could
-move them further, see dev_se of `gaps`.
+The rules are in `paper_claims`. One task or one seed is not enough data for any of them, nor are two tasks
+for an interval over tasks. Only conclusive tasks count, at the size where the search stopped. Intervals are
+over seeds: another dev set's examples could move them further, see dev_se of `gaps`.
 """
 
 from collections.abc import Iterator
@@ -54,9 +54,12 @@ def claims(
     tasks: pd.DataFrame,
     overlap: pd.DataFrame,
     agreement: pd.DataFrame,
+    scores: pd.DataFrame,
+    searches: pd.DataFrame,
 ) -> pd.DataFrame:
     """One row per claim and method: columns COLUMNS. gaps: paired or not, see `gaps`. summary: see
-    `statistics`. tasks: see `baselines.judged`. overlap, agreement: see the modules of these names.
+    `statistics`. tasks: see `baselines.judged`. overlap, agreement, scores, searches: see the modules of
+    these names; a method without searches, as published, counts as searched on dev.
 
     claim, quote: in short, and from the abstract. measured: a sentence. estimate, low, high, unit: the number
     that the rule is about, with its 95% interval, NaN without one. tasks: how many it is from. verdict:
@@ -65,8 +68,12 @@ def claims(
     """
     counting = [_counting(table, tasks) for table in (gaps, summary, overlap, agreement)]
     table: list[dict[str, Any]] = []
-    for claim, found in _measured(tasks, *counting):
-        rows = [_row(claim, str(method), group) for method, group in found.groupby("method", sort=False)]
+    elsewhere = set(searches.loc[searches["data"] != "dev", "method"])
+    for claim, found in _measured(tasks, scores, *counting):
+        rows = [
+            _row(claim, str(method), group, claim.by_search and method not in elsewhere)
+            for method, group in found.groupby("method", sort=False)
+        ]
         nothing = {"method": "", "measured": "Not measured.", "tasks": 0, "verdict": OPEN}
         table += [vars(claim) | row for row in rows or [nothing]]
     return pd.DataFrame(table, columns=COLUMNS)
@@ -82,6 +89,7 @@ def _counting(table: pd.DataFrame, tasks: pd.DataFrame) -> pd.DataFrame:
 
 def _measured(
     tasks: pd.DataFrame,
+    scores: pd.DataFrame,
     gaps: pd.DataFrame,
     summary: pd.DataFrame,
     overlap: pd.DataFrame,
@@ -93,41 +101,50 @@ def _measured(
     for network in ("bad", "random"):
         for measure in MEASURES:
             yield worse(network, measure), evidence.good_minus(gaps, network, measure)
-    yield TRAINABLE, evidence.ways(summary, tasks)
-    yield USEFUL, evidence.starts(summary)
+    yield TRAINABLE, evidence.ways(summary, tasks, scores)
+    yield USEFUL, evidence.starts(summary, scores)
     for component in PARTS:
         yield unstable(component), evidence.kappas(agreement, overlap, component)
     yield EXPLAINED, pd.DataFrame(columns=evidence.COLUMNS)
 
 
-def _row(claim: Claim, method: str, found: pd.DataFrame) -> dict[str, Any]:
-    """found: what `evidence` has on one method."""
+def _row(claim: Claim, method: str, found: pd.DataFrame, by_search: bool) -> dict[str, Any]:
+    """found: what `evidence` has on one method. by_search: its search makes the claim hold."""
     fitted = model(found)
     low, high = (fitted.get(f"wide_{end}" if claim.wide else end, np.nan) for end in ("low", "high"))
-    verdict = claim.verdict(low, high) if fitted["tasks"] > 1 else OPEN
+    if claim.wide:
+        low, high = np.clip([low, high], -1, 1)  # of a kappa
+    verdict = claim.verdict(low, high) if fitted["tasks"] >= (3 if claim.wide else 2) else OPEN
+    by_search &= verdict == SUPPORTED
+    verdict = OPEN if by_search else verdict
     row = {"method": method, "estimate": fitted["mean"], "low": low, "high": high, "tasks": fitted["tasks"]}
-    return row | {"verdict": verdict, "measured": _sentence(claim, found, row)}
+    return row | {"verdict": verdict, "measured": _sentence(claim, found, row, by_search)}
 
 
-def _sentence(claim: Claim, found: pd.DataFrame, row: dict[str, Any]) -> str:
+def _sentence(claim: Claim, found: pd.DataFrame, row: dict[str, Any], by_search: bool) -> str:
     tasks = f"mean of {row['tasks']} tasks" if row["tasks"] > 1 else "on one task"
     span = f" [{number(row['low'])}, {number(row['high'])}]" if row["low"] <= row["high"] else ""
-    text = f"{claim.about}: {number(row['estimate'])}{span} {claim.unit}, {tasks}."
+    about = claim.about.format(name=found["name"].iloc[0])
+    text = f"{about}: {number(row['estimate'])}{span} {claim.unit}, {tasks}."
     if (found["n"] == 1).all():
-        return f"{text} From one seed, so without an interval."
-    alone = [claim.verdict(*ends) for ends in _alone(found)]
-    text += f" Tasks by themselves: {alone.count(SUPPORTED)} support, {alone.count(CONTRADICTED)} contradict."
+        text += " From one seed, so without an interval."
+    elif not by_search:
+        alone = [claim.verdict(*ends) for ends in _alone(found)]
+        counts = f"{alone.count(SUPPORTED)} support, {alone.count(CONTRADICTED)} contradict"
+        text += f" Tasks by themselves: {counts}."
+    if by_search:
+        text += " That it is within 10% holds by construction: the search stopped there."
     if "jaccard" in found:
         jaccard, chance = found["jaccard"].mean(), found["chance"].mean()
         text += f" Mean Jaccard of two seeds {number(jaccard)}, by chance {number(chance)}."
-    if "paired" in found and not found["paired"].all():
+    if not found["paired"].all():
         text += " How the seeds pair is unknown; the interval holds whatever it was."
     return text
 
 
 def _alone(found: pd.DataFrame) -> Iterator[tuple[float, float]]:
-    """The interval of each task over its seeds; the value itself where it has no spread."""
+    """The interval of each task over its seeds; NaN where no spread is known."""
     for n, mean, sd in found[["n", "mean", "sd"]].itertuples(index=False):
         if n > 1:
-            half = 0.0 if np.isnan(sd) else stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * sd / np.sqrt(n)
+            half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * sd / np.sqrt(n)
             yield mean - half, mean + half

@@ -1,7 +1,8 @@
 """What a study measured on each claim of the paper's abstract: a number per method and task.
 
-Every function gives columns method, task, n (seeds), mean and sd over seeds (NaN for one seed), and paired
-where seeds may be. It takes tables that hold only what counts, see `claims`.
+Every function gives columns COLUMNS: method, task, n (seeds), mean and sd over seeds (NaN for one seed),
+paired (False if sd is a bound, as it is unknown how the seeds pair) and name, of the network as it is drawn.
+It takes tables that hold only what counts, see `claims`.
 """
 
 from typing import Any
@@ -11,8 +12,9 @@ import pandas as pd
 
 from analysis import networks, variants
 from analysis.cells import rows
+from analysis.statistics import NETWORK
 
-COLUMNS = ["method", "task", "n", "mean", "sd"]
+COLUMNS = ["method", "task", "n", "mean", "sd", "paired", "name"]
 OVERLAP = ["task", "method", "size", "network", "component"]
 
 
@@ -21,7 +23,7 @@ def losses(gaps: pd.DataFrame, summary: pd.DataFrame, measure: str) -> pd.DataFr
     full = _only(summary, "full", "fine-tuned").set_index("task")["mean"]
     found = gaps[(gaps["network"] == "full") & (gaps["versus"] == "good") & (gaps["measure"] == measure)]
     each = found["task"].map(full).astype(float)
-    return found.assign(mean=found["mean"] / each, sd=found["sd"] / each)[[*COLUMNS, "paired"]]
+    return found.assign(mean=found["mean"] / each, sd=found["sd"] / each, name="good")[COLUMNS]
 
 
 def good_minus(gaps: pd.DataFrame, network: str, measure: str) -> pd.DataFrame:
@@ -30,46 +32,72 @@ def good_minus(gaps: pd.DataFrame, network: str, measure: str) -> pd.DataFrame:
     chosen = found["method"].map(
         {method: networks.named(group["versus"], network) for method, group in found.groupby("method")}
     )
-    return found.loc[found["versus"] == chosen, [*COLUMNS, "paired"]]
+    return found[found["versus"] == chosen].rename(columns={"versus": "name"})[COLUMNS]
 
 
-def ways(summary: pd.DataFrame, tasks: pd.DataFrame) -> pd.DataFrame:
-    """How much of the way from the majority baseline to the full model bad goes, structured and retrained."""
+def ways(summary: pd.DataFrame, tasks: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """How much of the way from the majority baseline to the full model bad goes, structured and retrained.
+    scores: see `scores`, of the networks whose seeds are known."""
     full = _only(summary, "full", "fine-tuned").set_index("task")
     majority = tasks.set_index("task")["majority"]
     table = []
     for row in rows(_structured(summary, "bad")):
         if row["task"] in full.index:
-            whole = full.loc[row["task"]]
-            table.append(_added(row, whole.to_dict(), majority[row["task"]], whole["mean"]))
+            whole = row | {"method": "", "size": "", "network": "full", "measure": "fine-tuned"}
+            whole |= full.loc[row["task"], ["n", "mean", "sd"]].to_dict()
+            table.append(_difference(row, whole, scores, majority[row["task"]]))
     return pd.DataFrame(table, columns=COLUMNS)
 
 
-def starts(summary: pd.DataFrame) -> pd.DataFrame:
-    """Random minus random from random weights, structured and retrained."""
+def starts(summary: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
+    """Random minus random from random weights, structured and retrained. scores: as of `ways`."""
     other = _structured(summary, "random, random start").set_index(["method", "task"])
     table = []
     for row in rows(_structured(summary, "random")):
         if (row["method"], row["task"]) in other.index:
-            control = other.loc[(row["method"], row["task"])].to_dict()
-            table.append(_added(row, control, control["mean"], control["mean"] + 1))
+            control = row | other.loc[(row["method"], row["task"])].to_dict()
+            table.append(_difference(row, control, scores))
     return pd.DataFrame(table, columns=COLUMNS)
 
 
-def _added(one: dict[str, Any], other: dict[str, Any], nothing: float, everything: float) -> dict[str, Any]:
-    """A mean on a scale from 0 to 1; its sd is the sum of both, the largest that any pairing allows."""
-    scale, n = everything - nothing, min(one["n"], other["n"])
-    row = {"method": one["method"], "task": one["task"], "n": n, "mean": (one["mean"] - nothing) / scale}
-    return row | {"sd": (one["sd"] + other["sd"]) / scale if n > 1 else np.nan}
+def _difference(
+    one: dict[str, Any], other: dict[str, Any], scores: pd.DataFrame, majority: float | None = None
+) -> dict[str, Any]:
+    """One minus other; with a majority baseline, the share of the way from there to other that one goes, a
+    ratio of means with its spread by linearisation. Seed by seed where both have scores; else from their
+    summaries, with the largest spread that any pairing allows."""
+    seeds = _seeds(scores, one, other)
+    n, first, second = min(one["n"], other["n"]), one["mean"], other["mean"]
+    if len(seeds):
+        n, (first, second) = len(seeds), seeds.mean(axis=0)
+    unit = 1.0 if majority is None else second - majority
+    mean = first - second if majority is None else (first - majority) / unit
+    weight = 1.0 if majority is None else mean
+    sd = one["sd"] + abs(weight) * other["sd"]
+    if len(seeds) > 1:
+        sd = (seeds[:, 0] - weight * seeds[:, 1]).std(ddof=1)
+    row = {"method": one["method"], "task": one["task"], "name": one["network"], "paired": len(seeds) > 0}
+    return row | {"n": n, "mean": float(mean), "sd": float(sd) / abs(unit) if n > 1 else np.nan}
+
+
+def _seeds(scores: pd.DataFrame, *networks: dict[str, Any]) -> np.ndarray:
+    """float (seeds, networks): the scores of the seeds that all of them have."""
+    found = [
+        scores[(scores[NETWORK] == [network[name] for name in NETWORK]).all(axis=1)] for network in networks
+    ]
+    table = [known.groupby("seed")["score"].mean() for known in found]
+    return pd.concat(table, axis=1, join="inner").to_numpy(np.float64)
 
 
 def kappas(agreement: pd.DataFrame, overlap: pd.DataFrame, component: str) -> pd.DataFrame:
-    """Fleiss' kappa of good masks over seeds, with no spread of its own. More columns: jaccard and chance,
-    the mean over pairs of seeds and its expectation for masks of the same sizes."""
+    """Fleiss' kappa of good masks over seeds; sd is what its standard error by jackknife amounts to, NaN for
+    two seeds. More columns: jaccard and chance, the mean over pairs of seeds and its expectation for masks of
+    the same sizes."""
     found = agreement[(agreement["network"] == "good") & (agreement["component"] == component)]
-    known = found.dropna(subset=["fleiss_kappa"])[[*OVERLAP, "seeds", "fleiss_kappa"]]
-    known = known.merge(overlap[[*OVERLAP, "jaccard", "chance"]], "left", OVERLAP).assign(sd=np.nan)
-    known = known.rename(columns={"fleiss_kappa": "mean", "seeds": "n"})
+    known = found.dropna(subset=["fleiss_kappa"])[[*OVERLAP, "seeds", "fleiss_kappa", "kappa_se"]]
+    known = known.merge(overlap[[*OVERLAP, "jaccard", "chance"]], "left", OVERLAP)
+    known = known.assign(sd=known["kappa_se"] * np.sqrt(known["seeds"].astype(float)), paired=True)
+    known = known.rename(columns={"fleiss_kappa": "mean", "seeds": "n", "network": "name"})
     return known[[*COLUMNS, "jaccard", "chance"]]
 
 

@@ -123,7 +123,7 @@ def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
             choice_masks=choices.mask_summary(choice_pairs, overlaps),
             baselines=base,
             tasks=tasks,
-            claims=claims(gaps, summary, tasks, overlaps, agreed),
+            claims=claims(gaps, summary, tasks, overlaps, agreed, table, searches(found)),
             versus_paper=versus_paper(summary, published=bool(found.stage("published"))),
             overlap_pairs=overlap.of_pairs(groups),
             overlap=overlaps,

@@ -9,12 +9,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import agreement, mask_groups, overlap, published, records
+from analysis import agreement, evidence, mask_groups, overlap, published, records
 from analysis.cells import rows
 from analysis.claims import COLUMNS, claims
 from analysis.gaps import unpaired_gaps
 from analysis.paper_claims import CONTRADICTED, OPEN, SUPPORTED
+from analysis.searches import searches
 from analysis.statistics import NETWORK
+from analysis.statistics import summary as over_seeds
 from lottery_ray.published import import_published
 from lottery_ray.store import Store
 
@@ -34,6 +36,8 @@ ABSTRACT = (
 TASKS = {"cola": 0.0, "sst2": 0.5, "rte": 0.5}
 """{task: majority}"""
 SCORES = {"full": 0.9, "good": 0.87, "random": 0.8, "bad": 0.75, "random, random start": 0.55}
+NO_SCORES = pd.DataFrame(columns=[*NETWORK, "seed", "score"])
+NO_SEARCHES = pd.DataFrame(columns=["method", "data"])
 A, B, C, USEFUL, D, E = (
     "(a) good comes close to full, retrained",
     "(b) bad is worse than good, retrained",
@@ -45,9 +49,17 @@ A, B, C, USEFUL, D, E = (
 
 
 def judged(
-    *, sd: float = 0.01, n: int = 5, tasks: int = 3, kappa: float = 0.2, **changes: float
+    *,
+    sd: float = 0.01,
+    n: int = 5,
+    tasks: int = 3,
+    kappa: float = 0.2,
+    searched: str = "dev",
+    drawn: str = "",
+    **changes: float,
 ) -> pd.DataFrame:
-    """The claims of a study of structured pruning whose networks have these mean scores on every task."""
+    """The claims of a study of structured pruning whose networks have these mean scores on every task.
+    searched: on what. drawn: what follows "random"."""
     names = list(TASKS)[:tasks]
     summary = pd.DataFrame(
         [
@@ -72,10 +84,13 @@ def judged(
         method="structured", size="stopping", network="good", component="heads", jaccard=0.5, chance=0.4
     )
     masks["fleiss_kappa"] = kappa + 0.01 * np.arange(tasks) if n > 1 else np.nan
+    masks["kappa_se"] = 0.05
     task_table = pd.DataFrame(
         {"task": names, "majority": [TASKS[name] for name in names], "conclusive": True}
     )
-    return claims(unpaired_gaps(summary), summary, task_table, masks, masks)
+    summary["network"] = summary["network"].replace("random", "random" + drawn)
+    searches = pd.DataFrame({"method": ["structured"], "data": [searched]})
+    return claims(unpaired_gaps(summary), summary, task_table, masks, masks, NO_SCORES, searches)
 
 
 def verdict(table: pd.DataFrame, claim: str) -> str:
@@ -88,8 +103,10 @@ def verdict(table: pd.DataFrame, claim: str) -> str:
     [
         (A, {"good": 0.87}, {"good": 0.7}, {"good": 0.81}),
         (B, {"bad": 0.75}, {"bad": 0.95}, {"bad": 0.87}),
+        (B, {"bad": 0.865, "sd": 0.001}, {"bad": 0.87, "sd": 0.002}, {"bad": 0.865, "sd": 0.004}),
         (C, {"bad": 0.85}, {"bad": 0.45}, {"bad": 0.65}),
         (USEFUL, {"random": 0.8}, {"random": 0.3}, {"random": 0.55}),
+        (USEFUL, {"random": 0.8}, {"random": 0.55, "sd": 0.002}, {"random": 0.555, "sd": 0.004}),
         (D, {"kappa": 0.2}, {"kappa": 0.7}, {"kappa": 0.4}),
     ],
 )
@@ -98,6 +115,65 @@ def test_every_rule_supports_contradicts_and_leaves_open(
 ) -> None:
     found = [verdict(judged(**case), claim) for case in (supports, contradicts, undecided)]
     assert found == [SUPPORTED, CONTRADICTED, OPEN]
+
+
+def test_a_search_on_dev_supports_nothing_about_its_own_floor() -> None:
+    claim = A.replace("retrained", "pruned")
+    for searched, supported in (("dev", OPEN), ("held_out", SUPPORTED), ("train_subset", SUPPORTED)):
+        found = judged(searched=searched)
+        assert verdict(found, claim) == supported
+        assert verdict(found, A) == SUPPORTED
+        said = found.set_index("claim").loc[claim, "measured"]
+        assert ("holds by construction: the search stopped there" in str(said)) == (searched == "dev")
+    below = judged(good=0.7).set_index("claim").loc[claim]  # as where the last state tried is taken
+    assert below["verdict"] == CONTRADICTED
+    assert "by construction" not in str(below["measured"])
+
+
+def test_kappas_need_three_tasks_and_stay_in_their_range() -> None:
+    assert verdict(judged(tasks=2), D) == OPEN
+    table = judged(tasks=2, kappa=0.99).set_index("claim")
+    assert table.loc[D, "high"] == 1
+    assert "0 support, 0 contradict" in str(judged(kappa=0.4).set_index("claim").loc[D, "measured"])
+
+
+def test_networks_have_the_name_that_says_how_they_are_drawn() -> None:
+    table = judged(drawn=" (Bernoulli)").set_index("claim")
+    for claim in (B.replace("bad", "random"), USEFUL):
+        assert "random (Bernoulli)" in str(table.loc[claim, "measured"])
+
+
+def test_known_seeds_pair() -> None:
+    """Bad and full rise and fall together, so the sum of their spreads is far too much."""
+    full, bad = np.array([0.90, 0.80, 0.85]), np.array([0.71, 0.59, 0.65])
+    place = dict(zip(NETWORK, ["rte", "structured", "stopping", "bad", "retrained"], strict=True))
+    whole = place | {"method": "", "size": "", "network": "full", "measure": "fine-tuned"}
+    scores = pd.DataFrame(
+        [
+            of | {"seed": seed, "score": score, "weights_kept": 1.0}
+            for of, values in ((place, bad), (whole, full))
+            for seed, score in enumerate(values)
+        ]
+    )
+    tasks = pd.DataFrame({"task": ["rte"], "majority": 0.5})
+    [paired] = rows(evidence.ways(over_seeds(scores), tasks, scores))
+    [added] = rows(evidence.ways(over_seeds(scores), tasks, NO_SCORES))
+    share = (bad.mean() - 0.5) / (full.mean() - 0.5)
+    assert paired["mean"] == added["mean"] == pytest.approx(share)
+    assert paired["sd"] == pytest.approx(np.std(bad - share * full, ddof=1) / 0.35)
+    assert added["sd"] == pytest.approx((bad.std(ddof=1) + share * full.std(ddof=1)) / 0.35)
+    assert (paired["n"], paired["paired"], added["n"], added["paired"]) == (3, True, 3, False)
+    controls = [place | {"network": name} for name in ("random", "random, random start")]
+    scores = pd.DataFrame(
+        [
+            of | {"seed": seed, "score": score, "weights_kept": 1.0}
+            for of, values in zip(controls, (full, bad[:2]), strict=True)
+            for seed, score in enumerate(values)
+        ]
+    )
+    [start] = rows(evidence.starts(over_seeds(scores), scores))
+    assert (start["n"], start["mean"]) == (2, pytest.approx(0.2))
+    assert start["sd"] == pytest.approx(np.std([0.19, 0.21], ddof=1))
 
 
 TOO_LITTLE: list[Callable[[], pd.DataFrame]] = [lambda: judged(n=1), lambda: judged(tasks=1)]
@@ -123,7 +199,7 @@ def test_a_study_without_anything_has_every_claim_and_no_verdict() -> None:
 def test_the_estimates_are_the_means_over_tasks() -> None:
     table = judged().set_index("claim")
     assert table.loc[A, "estimate"] == pytest.approx(0.03 / 0.9)
-    half = stats.t.ppf(0.975, 12) * (0.02 / 0.9) / np.sqrt(15)
+    half = stats.t.ppf(0.975, 4) * (0.02 / 0.9) / np.sqrt(15)
     assert [table.loc[A, "low"], table.loc[A, "high"]] == pytest.approx(
         [0.03 / 0.9 - half, 0.03 / 0.9 + half]
     )
@@ -151,9 +227,12 @@ def test_only_conclusive_tasks_and_the_methods_of_the_abstract_count() -> None:
         row(0.9, **full, task="hans"),
     ]
     tasks = pd.DataFrame({"task": ["cola", "rte"], "majority": 0.0, "conclusive": True})
-    masks = pd.DataFrame(columns=[*NETWORK[:4], "component", "seeds", "fleiss_kappa", "jaccard", "chance"])
+    known_of_masks = ["component", "seeds", "fleiss_kappa", "kappa_se", "jaccard", "chance"]
+    masks = pd.DataFrame(columns=[*NETWORK[:4], *known_of_masks])
     tables = [pd.DataFrame(known), pd.DataFrame(known + beside)]
-    one, other = (claims(unpaired_gaps(table), table, tasks, masks, masks) for table in tables)
+    one, other = (
+        claims(unpaired_gaps(table), table, tasks, masks, masks, NO_SCORES, NO_SEARCHES) for table in tables
+    )
     pd.testing.assert_frame_equal(one, other)
 
 
@@ -177,7 +256,8 @@ def test_the_papers_own_results(tmp_path: Path) -> None:
     root = records.read(Store.open(str(tmp_path / "root")), tmp_path)
     groups, summary = mask_groups.of_seeds(root.masks()), published.summary(root)
     tables = overlap.of_seeds(groups), agreement.agreement(groups)
-    found = claims(unpaired_gaps(summary), summary, published.judged(root), *tables)
+    judged = published.judged(root)
+    found = claims(unpaired_gaps(summary), summary, judged, *tables, NO_SCORES, searches(root))
     table = found.set_index(["claim", "method"])
     kappas = [0.2281, 0.3245, 0.2153, 0.2215, 0.1912, 0.2576, 0.3015, 0.1799]  # without WNLI
     assert table.loc[(D, "structured"), "estimate"] == pytest.approx(np.mean(kappas), abs=5e-5)
