@@ -38,25 +38,32 @@ def _main(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _gaps(found: Analysis) -> Iterator[str]:
-    """Networks drawn in several ways count once, by the plainest."""
+    """Networks drawn in several ways count once, by the plainest. In brackets, the tasks on which good by
+    itself is decidedly higher, and lower if there are any."""
     verdicts = conclusive(found, found.gaps).groupby(COMPARISON)["verdict"]
     for (method, measure), group in _main(found.across_tasks).groupby(["method", "measure"], sort=False):
         names = [networks.named(group["versus"], name) for name in AGAINST]
         clauses: list[str] = []
         for row in (row for name in names for row in rows(group[group["versus"] == name])):
             alone = verdicts.get_group(tuple(row[label] for label in COMPARISON))
-            share = f"{(alone != 'undecided').sum()} of {len(alone)}".replace(" ", NBSP)
-            clauses.append(f"{_clause(row)} ({share if clauses else f'decided on {share} tasks'})")
+            clauses.append(f"{_clause(row)} ({_counted(alone, first=not clauses)})")
         if clauses:
             tasks = int(group["tasks"].max())
             over = f", mean of {tasks} tasks" if tasks > 1 else ""
             yield f"{opening(str(method))}, {measure}{over}: good is {listed(clauses)}."
 
 
+def _counted(verdicts: pd.Series, *, first: bool) -> str:
+    """ "higher on 7 of 8 tasks, lower on 1", or in short "7 of 8, lower on 1"."""
+    higher, lower = (int((verdicts == f"good {word}").sum()) for word in ("higher", "lower"))
+    share = f"{higher} of {len(verdicts)}".replace(" ", NBSP)
+    return (f"higher on {share} tasks" if first else share) + (f", lower on {lower}" if lower else "")
+
+
 def _clause(row: dict[str, Any]) -> str:
     """ "higher than random by 0.151 [0.096, 0.207]", or that it is undecided."""
     low, mean, high = (float(row[name]) for name in ("low", "mean", "high"))
-    versus = said(networks.drawn_as(row["versus"]))
+    versus = said(row["versus"])
     if low > 0:
         return f"higher than {versus} by {number(mean)}{_span(number(low), number(high))}"
     if high < 0:

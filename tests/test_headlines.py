@@ -59,17 +59,29 @@ def test_one_seed_decides_nothing(tmp_path: Path) -> None:
     found = analyse(Planted(tmp_path).fill(replace(DEMO, seeds=(1,))))
     first = headlines(found)[0].replace("\N{NO-BREAK SPACE}", " ")
     assert "undecided against random at +" in first
-    assert "decided on 0 of 2 tasks" in first
+    assert "(higher on 0 of 2 tasks)" in first
     assert "[" not in first
+
+
+def test_tasks_are_counted_by_direction(found: Analysis) -> None:
+    """A task on which good is lower is none on which it is higher."""
+    [task, *_] = found.gaps["task"].unique()
+    here = (found.gaps["task"] == task) & (found.gaps["network"] == "good")
+    turned = found.gaps.assign(verdict=found.gaps["verdict"].mask(here, "good lower"))
+    first, second = (
+        headlines(replace(found, gaps=turned))[0].replace("\N{NO-BREAK SPACE}", " ").split(") and ")
+    )
+    assert first.endswith("(higher on 1 of 2 tasks, lower on 1")
+    assert second.endswith("(1 of 2, lower on 1).")
 
 
 @with_paper
 def test_networks_drawn_in_several_ways_count_once(paper: Analysis) -> None:
     lines = headlines(paper)
     assert len(lines) == 6
-    assert lines[0].count("than bad") == lines[0].count("than random") == 1
+    assert lines[0].count("than bad") == lines[0].count("than random (Bernoulli)") == 1
     assert "mean of 8 tasks" in lines[0]
-    assert not [line for line in lines if "(Bernoulli)" in line or "(earlier)" in line]
+    assert not [line for line in lines if "(earlier)" in line]
     assert "separate searches" not in set(plain(paper.claims)["method"])
 
 
