@@ -16,7 +16,7 @@ NETWORK = ["task", "method", "network", "measure"]
 COLUMNS = [*NETWORK, "n", "mean", "sd", "paper_network", "setting", "paper_n", "paper_mean", "paper_sd"]
 COLUMNS += ["difference", "low", "high", "note"]
 
-RELOADED = "measured on damaged networks (layers of six heads lost them all): expect a higher mean, less spread"
+RELOADED = "measured on damaged networks (layers of six heads lost them): expect a higher mean, less spread"
 PLOTTED = "Figure 2a shows good's bars instead"
 PRINTED = "Table 2 prints 0.24, a slip for 0.024"
 INCONCLUSIVE = "its full model is below the majority baseline"
