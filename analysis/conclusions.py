@@ -57,7 +57,10 @@ def _nulls_counted(found: Analysis) -> list[str]:
     each = [f"{row.significant} of {row.possible} for {row.Index} masks" for row in counts.itertuples()]
     if not each:
         return []
-    return [f"Good among null draws, pruned: p is at most .05 in {listed(each)} (counted over all seeds)."]
+    return [
+        f"Good among null draws, pruned: p is at most .05 in {listed(each)} (counted over all seeds; by chance"
+        " it is in one of twenty)."
+    ]
 
 
 def conclusive(found: Analysis, table: pd.DataFrame) -> pd.DataFrame:

@@ -105,6 +105,7 @@ def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
         null_tests = nulls.tests(null_draws := nulls.draws(found))
         choice_pairs = choices.masks_of_choices(found)
         scored = importance.importance(found)
+        steps = searches(found)
         kept_by = survivors(found)
         return Analysis(
             uri=root,
@@ -123,7 +124,7 @@ def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
             choice_masks=choices.mask_summary(choice_pairs, overlaps),
             baselines=base,
             tasks=tasks,
-            claims=claims(gaps, summary, tasks, overlaps, agreed, table, searches(found)),
+            claims=claims(gaps, summary, tasks, overlaps, agreed, table, steps),
             versus_paper=versus_paper(summary, published=bool(found.stage("published"))),
             overlap_pairs=overlap.of_pairs(groups),
             overlap=overlaps,
@@ -139,7 +140,7 @@ def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
             sizes=sizes(kept_by),
             size_meanings=size_meanings(found),
             extremes=extremes(found),
-            searches=searches(found),
+            searches=steps,
             missing=inventory.missing(found),
             setup=inventory.setup(found),
             methods=inventory.methods(found),

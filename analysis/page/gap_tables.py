@@ -32,10 +32,11 @@ def gaps(found: Analysis) -> Table:
         columns.probability("t_p", "p, t test"),
         columns.probability("t_p_holm", "Holm"),
         columns.probability("p", "p, sign flips", least="p_least"),
-        columns.probability("p_holm", "Holm"),
+        columns.probability("p_holm", "Holm", least="p_holm_least"),
         columns.value("dev_se", "dev-set SE"),
         columns.count("seeds_needed", "seeds to settle"),
         columns.count("n", "seeds"),
+        columns.interval("independent_low", "independent_high", "95% if independent", signed),
         columns.word("paired", "pairing", words=pairing, usual="by seed"),
     ]
     caption = (
@@ -43,8 +44,10 @@ def gaps(found: Analysis) -> Table:
         " unpaired. Undecided: the interval holds zero, or there is one seed. Effect size: the mean in"
         " standard deviations over seeds, corrected for few seeds. p: of the paired t test, which agrees with"
         " the verdict, and of the exact sign-flip test, beside the least that so many seeds can give; Holm:"
-        " corrected over tasks. Dev-set SE: the sampling error of the dev examples, which all seeds share."
+        " corrected over tasks. Dev-set SE: the sampling error of the dev examples, which all seeds share; what"
+        " they do to single seeds is in the spread over seeds too."
         " Seeds to settle: how many would take the interval off zero if the gap is what it seems."
+        " Unpaired: the first interval holds whatever the pairing, the last one if seeds are independent."
     )
     return table("gaps", caption, ordered(found.gaps), shown, labels=4)
 

@@ -86,6 +86,7 @@ def agreement(found: Analysis) -> Table:
         columns.count("every", "kept by all seeds"),
         columns.count("never", "by none"),
         columns.value("fleiss_kappa", "Fleiss' kappa"),
+        columns.interval("kappa_low", "kappa_high", "its 95%"),
         columns.value("krippendorff_alpha", "Krippendorff's alpha"),
         columns.value("sizes_q", "Q, sizes", 1),
         columns.probability("sizes_p", "p"),
@@ -96,7 +97,7 @@ def agreement(found: Analysis) -> Table:
     ]
     caption = (
         "How far seeds agree. Kappa and alpha: agreement on each component beyond chance; 0 is none, 1 is"
-        " complete. Q, sizes: Cochran's Q as published, with seeds as treatments: do seeds keep equally many?"
+        " complete; intervals by jackknife over seeds. Q, sizes: Cochran's Q as published, with seeds as treatments: do seeds keep equally many?"
         " A small p says no, and a large one says nothing about which components they keep; beside it, the"
         " pairs of seeds for which it is above .05. Q, components: Cochran's Q as meant, with components as"
         " treatments and p by permutation within seeds: are some components kept by more seeds than chance"
