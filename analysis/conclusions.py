@@ -58,8 +58,8 @@ def _nulls_counted(found: Analysis) -> list[str]:
     if not each:
         return []
     return [
-        f"Good among null draws, pruned: p is at most .05 in {listed(each)} (counted over all seeds; by chance"
-        " it is in one of twenty)."
+        f"Good among null draws, pruned: p is at most .05 in {listed(each)} (counted over all seeds; chance"
+        " alone has it so in one of twenty)."
     ]
 
 

@@ -44,8 +44,8 @@ def gaps(found: Analysis) -> Table:
         " unpaired. Undecided: the interval holds zero, or there is one seed. Effect size: the mean in"
         " standard deviations over seeds, corrected for few seeds. p: of the paired t test, which agrees with"
         " the verdict, and of the exact sign-flip test, beside the least that so many seeds can give; Holm:"
-        " corrected over tasks. Dev-set SE: the sampling error of the dev examples, which all seeds share; what"
-        " they do to single seeds is in the spread over seeds too."
+        " corrected over tasks. Dev-set SE: the sampling error of the dev examples, which all seeds share;"
+        " what they do to single seeds is in the spread over seeds too."
         " Seeds to settle: how many would take the interval off zero if the gap is what it seems."
         " Unpaired: the first interval holds whatever the pairing, the last one if seeds are independent."
     )

@@ -97,7 +97,8 @@ def agreement(found: Analysis) -> Table:
     ]
     caption = (
         "How far seeds agree. Kappa and alpha: agreement on each component beyond chance; 0 is none, 1 is"
-        " complete; intervals by jackknife over seeds. Q, sizes: Cochran's Q as published, with seeds as treatments: do seeds keep equally many?"
+        " complete; intervals by jackknife over seeds."
+        " Q, sizes: Cochran's Q as published, with seeds as treatments: do seeds keep equally many?"
         " A small p says no, and a large one says nothing about which components they keep; beside it, the"
         " pairs of seeds for which it is above .05. Q, components: Cochran's Q as meant, with components as"
         " treatments and p by permutation within seeds: are some components kept by more seeds than chance"
