@@ -121,7 +121,7 @@ def _put(tensors: dict[str, torch.Tensor], network: nn.Module, optimizer: Optimi
         if kind == "weight":
             parameter.detach().copy_(value)
         elif value.dim():
-            # fused AdamW needs its moments laid out in memory as the weights are, and compaction transposes
+            # fused AdamW takes its moments to be laid out in memory as the weights are
             optimizer.state[parameter][kind] = torch.empty_like(parameter).copy_(value)
         else:
             optimizer.state[parameter][kind] = value.to(parameter.device)

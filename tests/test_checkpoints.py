@@ -243,13 +243,32 @@ def checkpoints(root: Path, minutes: float = 0, **made_with: str) -> Checkpoints
     return Checkpoints(Store.open(str(root), create=True), NODE, minutes, made_with, "a CPU")
 
 
-def small() -> tuple[nn.Module, torch.optim.Optimizer]:
+def small() -> tuple[nn.Linear, torch.optim.Optimizer]:
     torch.manual_seed(0)
     network = nn.Linear(3, 2)
+    network.weight = nn.Parameter(torch.randn(3, 2).t())
     optimizer = torch.optim.AdamW(network.parameters(), fused=True)
-    network(torch.ones(1, 3)).sum().backward()
-    optimizer.step()
+    step(network, optimizer)
     return network, optimizer
+
+
+def step(network: nn.Linear, optimizer: torch.optim.Optimizer) -> None:
+    (network(torch.tensor([1.0, 2.0, 3.0])) ** 2).sum().backward()
+    optimizer.step()
+
+
+def test_moments_lie_in_memory_as_their_weights_do(tmp_path: Path) -> None:
+    network, optimizer = small()
+    checkpoints(tmp_path).keep(1, network, optimizer)
+    other, other_optimizer = small()
+    step(other, other_optimizer)
+    other.zero_grad()
+    checkpoints(tmp_path).restore(other, other_optimizer)
+    network.zero_grad()
+    for resumed in ((network, optimizer), (other, other_optimizer)):
+        step(*resumed)
+    assert not network.weight.is_contiguous()
+    assert torch.equal(network.weight, other.weight)
 
 
 def test_a_checkpoint_of_other_parents_or_packages_is_left_alone(tmp_path: Path) -> None:
@@ -266,9 +285,9 @@ def test_a_checkpoint_of_other_parents_or_packages_is_left_alone(tmp_path: Path)
 def test_checkpoints_are_as_far_apart_as_they_may_be(tmp_path: Path) -> None:
     kept = checkpoints(tmp_path, minutes=0.3 / 60)
     written = set()
-    for step in range(20):
+    for number in range(20):
         time.sleep(0.05)
-        kept.keep(step, *small())
+        kept.keep(number, *small())
         written |= set(kept.store.checkpoints(NODE))
     # a loaded machine sleeps for longer, and writes more of them
     assert 2 <= len(written) <= 7
