@@ -24,7 +24,7 @@ from lottery_ray.store import Store
 class Checkpoints:
     """Those of one run of a node; the store keeps the newest until the node is published.
 
-    minutes: how old the newest may get; 0 writes one before every step. made_with: the artifacts of the
+    minutes: how old the newest may get; 0 writes one at every step. made_with: the artifacts of the
     parents and the versions of packages. A checkpoint that was made with others is left alone, so that no
     record mixes them. One from another device is used: losing machines of mixed kinds is what checkpoints
     are for, and the record names the devices.

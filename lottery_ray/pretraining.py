@@ -52,7 +52,7 @@ def pretrain(
     share = np.where(VERB_CLASS >= 0, node.masked_verbs, node.masked_others)
     share[:FIRST_WORD] = 0
     for step in range(start, node.steps):
-        if checkpoints:
+        if checkpoints and step > start:
             checkpoints.keep(step, model, optimizer)
         rng = generator("pretrain", node.seed, "batch", step)
         batch = pack(pairs, rng.choice(trained, node.batch_size, replace=False))

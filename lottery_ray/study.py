@@ -144,7 +144,7 @@ class Site:
     """Keep the retrained weights of subnetworks, so that they can be exported. They take much space."""
     checkpoint_minutes: float = 10
     """How much work a training node may lose when its process is killed: it goes on from a checkpoint that is
-    at most this old. 0: one before every step."""
+    at most this old."""
     address: str | None = None
     """A running Ray cluster to join. None: $RAY_ADDRESS, or else this machine."""
 

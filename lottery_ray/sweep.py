@@ -13,7 +13,6 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import RayActorError
 from ray.tune.search import Searcher
 
 from lottery_ray.errors import InputError
@@ -35,8 +34,8 @@ DEATHS = 5
 
 class GraphSearcher(Searcher):  # type: ignore[misc]
     """Hands out the nodes whose parents are done, longest remaining path first, and drops the
-    descendants of a node that failed. A node whose process died is handed out again, and goes on from its
-    checkpoint; one that raised would only raise again."""
+    descendants of a node that failed. A node that left no log did not raise: its process died, and it is
+    handed out again, to go on from its checkpoint."""
 
     def __init__(self, plan: Plan, store: Store, progress: Progress) -> None:
         super().__init__()
@@ -68,22 +67,17 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
         if not error:
             self.progress.finished(node)
             return
-        died = self._died(trial_id)
-        self.deaths[node] += died
-        if died and self.deaths[node] < DEATHS:
-            self.progress.died(node, self._tune_error(trial_id))
-            self.waiting.append(node)
-            return
+        failure = self.store.failure(node, self.old_logs[node])
+        if failure is None:
+            self.deaths[node] += 1
+            if self.deaths[node] < DEATHS:
+                self.progress.died(node)
+                self.waiting.append(node)
+                return
         dropped = descendants(node, self.waiting)
         self.waiting = [n for n in self.waiting if n not in dropped]
-        cause, log = self.store.failure(node, self.old_logs[node]) or (self._tune_error(trial_id), "none")
+        cause, log = failure or (self._tune_error(trial_id), "none")
         self.progress.failed(Failure(node, cause, log), dropped)
-
-    def _died(self, trial_id: str) -> bool:
-        """Whether a trial's process died, or did not start. (Tune starts one anew by itself, and does not say
-        so, where a machine was drained before it went.)"""
-        trial = self.tune_trials.get(trial_id)
-        return trial is None or isinstance(trial.get_pickled_error(), RayActorError)
 
     def _tune_error(self, trial_id: str) -> str:
         """What Tune knows of a trial that could not write a log: its process died, or did not start."""

@@ -45,7 +45,7 @@ def train(
     masked = [(network.get_parameter(name), kept) for name, kept in network.weight_masks.items()]
     network.train()
     for step in range(start, steps):
-        if checkpoints:
+        if checkpoints and step > start:
             checkpoints.keep(step, network, optimizer)
         epoch, number = divmod(step, per_epoch)
         if number == 0 or step == start:

@@ -58,11 +58,11 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     study = Study(
         str(folder / "a model"), str(folder / "some data"), ("mrpc",), (1,), floor=0.5, recipe=RECIPE
     )
-    structured = replace(study, methods=("structured",), kinds=("random", "bad"), sizes=(0.5,), down_to=0.5)
+    structured = replace(study, methods=("structured",), kinds=("bad",), sizes=(0.5,), down_to=0.5)
     plans = [
-        plan(replace(study, kinds=("good", "bad"), baselines=("random_start", "frozen"))),
+        plan(replace(study, kinds=("good",), baselines=("random_start", "frozen"))),
         plan(replace(structured, recipe=replace(RECIPE, layout="gated"))),
-        plan(replace(structured, choices=replace(RELEASED, random="exact"))),
+        plan(replace(structured, choices=RELEASED)),
         plan(replace(structured, recipe=replace(RECIPE, precision="bf16"))),
     ]
     return Plan(tuple(dict.fromkeys(node for p in plans for node in p.nodes)), plans[0].folders)
@@ -103,10 +103,10 @@ def test_a_study_killed_every_few_steps_equals_an_undisturbed_one(studied: Plan,
         node: run(node, str(tmp_path / "undisturbed"), studied.folders, cpu=True, keep_retrained=True)
         for node in studied.nodes
     }
-    killed, status = kill_and_resume(studied, tmp_path / "killed", STEPS - 2)
+    killed, status = kill_and_resume(studied, tmp_path / "killed", STEPS - 1)
     trained = [node for node in studied.nodes if not isinstance(node, Search)]
     assert status == 0
-    assert killed > len(trained) > 10
+    assert killed > len(trained) == 9
     store = Store.open(str(tmp_path / "killed"))
     for node, record in expected.items():
         found = store.read(key(node))
@@ -117,7 +117,6 @@ def test_a_study_killed_every_few_steps_equals_an_undisturbed_one(studied: Plan,
         assert len(found.provenance["resumed_from"]) == len(found.provenance["resumed_at_step"])
         assert found.provenance["checkpoint_warnings"] == []
         assert record.provenance["resumed_at_step"] == []
-        assert {path.name for path in (tmp_path / "killed" / "nodes" / key(node)).iterdir()} >= {"node.json"}
         assert not (tmp_path / "killed" / "nodes" / key(node) / "checkpoint").exists()
 
 
@@ -232,11 +231,11 @@ def test_a_draft_that_a_kill_left_is_no_checkpoint(
 def test_a_node_that_raised_goes_on_from_its_checkpoint(
     studied: Plan, undisturbed: Record, tmp_path: Path
 ) -> None:
-    for steps in (2, 3, 1):
+    for steps in (2, 3, 2):
         stopped_run(studied, str(tmp_path), steps)
     record = finish(studied, str(tmp_path))
     assert record.artifacts == undisturbed.artifacts
-    assert record.provenance["resumed_at_step"] == [1, 3, 3]
+    assert record.provenance["resumed_at_step"] == [1, 3, 4]
 
 
 def checkpoints(root: Path, minutes: float = 0, **made_with: str) -> Checkpoints:

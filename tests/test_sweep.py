@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -162,6 +163,45 @@ def test_a_killed_driver_loses_no_finished_node(
     assert_equal(root, finished)
 
 
+ONE = ("--tasks", "mrpc", "--seeds", "1", "--methods", "magnitude", "--kinds", "bad", "--recipe.epochs", "15")
+"""Three nodes, long enough to be killed within."""
+
+
+def kill_a_trial(driver: subprocess.Popen[str], root: Path) -> None:
+    """The process of a trial, once there is a checkpoint within a training."""
+    while not list(root.glob("nodes/*/checkpoint/*.safetensors")):
+        assert driver.poll() is None
+        time.sleep(0.01)
+    workers = [p for p in psutil.Process(driver.pid).children(recursive=True) if "ImplicitFunc" in p.name()]
+    assert workers
+    for worker in workers:
+        worker.kill()
+
+
+def test_a_trial_whose_process_is_killed_goes_on_within_the_sweep(inputs: Path, tmp_path: Path) -> None:
+    flags = (*ONE, "--checkpoint-minutes", "0")
+    with subprocess.Popen(
+        command(inputs, tmp_path / "killed", *flags),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd="/",
+    ) as driver:
+        kill_a_trial(driver, tmp_path / "killed")
+        output, _ = driver.communicate(timeout=300)
+    assert driver.returncode == 0, output
+    assert "finetune mrpc seed 1 · its process died, and it will run again" in output
+    assert "failed." not in output
+    (resumed,) = (r for r in records(tmp_path / "killed").values() if r.labels["stage"] == "finetune")
+    assert len(resumed.provenance["resumed_at_step"]) == 1
+    assert resumed.provenance["resumed_at_step"][0] > 0
+    run(command(inputs, tmp_path / "undisturbed", *ONE, "--debug"))
+    assert_equal(tmp_path / "killed", tmp_path / "undisturbed")
+    undisturbed = records(tmp_path / "undisturbed")[resumed.key]
+    assert resumed.artifacts == undisturbed.artifacts, "weights and predictions"
+    assert not list(tmp_path.glob("*/nodes/*/checkpoint"))
+
+
 def test_adding_a_seed_and_a_draw_runs_only_the_new_nodes(
     inputs: Path, finished: Path, tmp_path: Path
 ) -> None:
@@ -192,6 +232,7 @@ def test_a_failed_node_takes_down_only_its_descendants(inputs: Path, finished: P
             lost.append(weights)
     output = run(command(inputs, root), status=1)
     assert "1 node failed; 3 that need it did not run." in output
+    assert "its process died" not in output, "it would only raise again"
     assert "search mrpc seed 1 magnitude" in output
     assert "model.safetensors is corrupt" in output
     (log,) = (line.split("log: ")[1] for line in output.splitlines() if "log: " in line)
