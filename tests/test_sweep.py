@@ -163,15 +163,17 @@ def test_a_killed_driver_loses_no_finished_node(
     assert_equal(root, finished)
 
 
-ONE = ("--tasks", "mrpc", "--seeds", "1", "--methods", "magnitude", "--kinds", "bad", "--recipe.epochs", "15")
-"""Three nodes, long enough to be killed within."""
+ONE = ("--tasks", "mrpc", "--seeds", "1", "--methods", "magnitude", "--kinds", "bad")
+"""Three nodes."""
 
 
-def kill_a_trial(driver: subprocess.Popen[str], root: Path) -> None:
-    """The process of a trial, once there is a checkpoint within a training."""
+def wait_for_a_checkpoint(driver: subprocess.Popen[str], root: Path) -> None:
     while not list(root.glob("nodes/*/checkpoint/*.safetensors")):
         assert driver.poll() is None
         time.sleep(0.01)
+
+
+def kill_a_trial(driver: subprocess.Popen[str]) -> None:
     workers = [p for p in psutil.Process(driver.pid).children(recursive=True) if "ImplicitFunc" in p.name()]
     assert workers
     for worker in workers:
@@ -179,15 +181,16 @@ def kill_a_trial(driver: subprocess.Popen[str], root: Path) -> None:
 
 
 def test_a_trial_whose_process_is_killed_goes_on_within_the_sweep(inputs: Path, tmp_path: Path) -> None:
-    flags = (*ONE, "--checkpoint-minutes", "0")
+    longer = (*ONE, "--recipe.epochs", "15")
     with subprocess.Popen(
-        command(inputs, tmp_path / "killed", *flags),
+        command(inputs, tmp_path / "killed", *longer, "--checkpoint-minutes", "0"),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         cwd="/",
     ) as driver:
-        kill_a_trial(driver, tmp_path / "killed")
+        wait_for_a_checkpoint(driver, tmp_path / "killed")
+        kill_a_trial(driver)
         output, _ = driver.communicate(timeout=300)
     assert driver.returncode == 0, output
     assert "finetune mrpc seed 1 · its process died, and it will run again" in output
@@ -195,11 +198,44 @@ def test_a_trial_whose_process_is_killed_goes_on_within_the_sweep(inputs: Path, 
     (resumed,) = (r for r in records(tmp_path / "killed").values() if r.labels["stage"] == "finetune")
     assert len(resumed.provenance["resumed_at_step"]) == 1
     assert resumed.provenance["resumed_at_step"][0] > 0
-    run(command(inputs, tmp_path / "undisturbed", *ONE, "--debug"))
+    run(command(inputs, tmp_path / "undisturbed", *longer, "--debug"))
     assert_equal(tmp_path / "killed", tmp_path / "undisturbed")
     undisturbed = records(tmp_path / "undisturbed")[resumed.key]
     assert resumed.artifacts == undisturbed.artifacts, "weights and predictions"
     assert not list(tmp_path.glob("*/nodes/*/checkpoint"))
+
+
+@pytest.mark.slow
+def test_debug_mode_goes_on_where_a_killed_sweep_on_ray_was(inputs: Path, tmp_path: Path) -> None:
+    longer = (*ONE, "--recipe.epochs", "60")
+    killed = command(inputs, tmp_path / "killed", *longer, "--checkpoint-minutes", "0")
+    with subprocess.Popen(
+        killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, cwd="/"
+    ) as driver:
+        wait_for_a_checkpoint(driver, tmp_path / "killed")
+        driver.kill()
+    # Ray's processes outlive their driver a little
+    time.sleep(5)
+    run([*killed, "--debug"])
+    resumed = [record.provenance["resumed_at_step"] for record in records(tmp_path / "killed").values()]
+    assert sum(map(len, resumed)) == 1
+    run(command(inputs, tmp_path / "undisturbed", *longer, "--debug"))
+    assert_equal(tmp_path / "killed", tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
+def test_a_node_whose_process_dies_again_and_again_fails(inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "if any('default_worker' in word for word in sys.orig_argv):\n"
+        "    from torch.optim.optimizer import register_optimizer_step_post_hook\n"
+        "    register_optimizer_step_post_hook(lambda *_: os.kill(os.getpid(), signal.SIGKILL))\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    output = run(command(inputs, tmp_path / "root", *ONE), status=1, environment={"PYTHONPATH": path})
+    assert output.count("its process died, and it will run again") == 4
+    assert "1 node failed; 2 that need it did not run." in output
+    assert "its worker process has died" in output
 
 
 def test_adding_a_seed_and_a_draw_runs_only_the_new_nodes(
