@@ -18,5 +18,12 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
         if node not in progress.done:
             progress.console.print(f"{title(node)} ({key(node)})", highlight=False)
             progress.started(node)
-            run(node, site.root, plan.folders, cpu=cpu, keep_retrained=site.keep_retrained)
+            run(
+                node,
+                site.root,
+                plan.folders,
+                cpu=cpu,
+                keep_retrained=site.keep_retrained,
+                checkpoint_minutes=site.checkpoint_minutes,
+            )
             progress.finished(node)

@@ -42,7 +42,7 @@ def execute(node: Node, work: Work) -> dict[str, Any]:
 
 @execute.register
 def _pretrain(node: Pretrain, work: Work) -> dict[str, Any]:
-    return dict(pretrain(node, work.attempt.folder, work.accelerator))
+    return dict(pretrain(node, work.attempt.folder, work.accelerator, work.checkpoints))
 
 
 @execute.register
@@ -52,7 +52,7 @@ def _finetune(node: Finetune, work: Work) -> dict[str, Any]:
     network = work.initial(node, "random" if node.start == "random" else "pretrained")
     if node.start == "frozen":
         models.freeze_encoder(network)
-    train(network, train_set, task, node.seed, node.recipe, work.accelerator)
+    train(network, train_set, task, node.seed, node.recipe, work.accelerator, work.checkpoints)
     logits = predict(network, dev, work.accelerator)
     if node.start == "pretrained":
         models.save(network, work.attempt.folder)
@@ -165,7 +165,7 @@ def _ticket(node: Ticket, work: Work) -> dict[str, Any]:
     work.accelerator.free_memory()
     network = work.initial(full, node.start)
     _prune(network, mask, node, node.recipe.layout)
-    train(network, train_set, task, full.seed, node.recipe, work.accelerator)
+    train(network, train_set, task, full.seed, node.recipe, work.accelerator, work.checkpoints)
     if node.removal == "released":
         released.reload(network, mask)
     retrained = predict(network, dev, work.accelerator)

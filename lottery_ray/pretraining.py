@@ -12,6 +12,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, get_linear_schedule_with_warmup
 
 from lottery_ray import language
+from lottery_ray.checkpoints import Checkpoints
 from lottery_ray.data import Encoded, Packed, pack
 from lottery_ray.models import PACKED
 from lottery_ray.nodes import Pretrain
@@ -25,8 +26,10 @@ VERB_CLASS = np.array([-1 if (c := language.verb_class(word)) is None else c for
 AGREEMENT_FLOOR = 0.95
 
 
-def pretrain(node: Pretrain, folder: Path, accelerator: Accelerator) -> dict[str, float]:
-    """Train, and leave a checkpoint with its tokenizer in `folder`.
+def pretrain(
+    node: Pretrain, folder: Path, accelerator: Accelerator, checkpoints: Checkpoints | None = None
+) -> dict[str, float]:
+    """Train, and leave a checkpoint with its tokenizer in `folder`. checkpoints: within the training.
 
     Returns the final loss, and the share of held-out verbs, each masked alone, for which the model puts
     the right agreement class first. Raises RuntimeError below 0.95: such a model has not learned the
@@ -38,15 +41,19 @@ def pretrain(node: Pretrain, folder: Path, accelerator: Accelerator) -> dict[str
     trained = np.arange(len(pairs) - HELD_OUT_PAIRS)
     torch.manual_seed(seed("pretrain", node.seed, "init"))
     model = BertForMaskedLM._from_config(_config(node), attn_implementation=PACKED)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), node.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True
+    weights = [{"params": list(model.parameters()), "initial_lr": node.learning_rate}]
+    adamw = torch.optim.AdamW(weights, node.learning_rate, betas=(0.9, 0.98), weight_decay=0.0, fused=True)
+    model, optimizer = accelerator.prepare(model, adamw)
+    start = checkpoints.restore(model, optimizer) if checkpoints else 0
+    schedule = accelerator.prepare(
+        get_linear_schedule_with_warmup(adamw, node.warmup_steps, node.steps, start - 1)
     )
-    schedule = get_linear_schedule_with_warmup(optimizer, node.warmup_steps, node.steps)
-    model, optimizer, schedule = accelerator.prepare(model, optimizer, schedule)
     model.train()
     share = np.where(VERB_CLASS >= 0, node.masked_verbs, node.masked_others)
     share[:FIRST_WORD] = 0
-    for step in range(node.steps):
+    for step in range(start, node.steps):
+        if checkpoints and step > start:
+            checkpoints.keep(step, model, optimizer)
         rng = generator("pretrain", node.seed, "batch", step)
         batch = pack(pairs, rng.choice(trained, node.batch_size, replace=False))
         chance = share[batch.input_ids[0].numpy()]

@@ -65,6 +65,11 @@ class Progress:
         self.done.add(node)
         self._line(f"{title(node)} · {_duration(self.seconds[node])}")
 
+    def died(self, node: Node) -> None:
+        """Its process did, and it will run again."""
+        self.running.pop(node, None)
+        self._line(f"{title(node)} · its process died, and it will run again")
+
     def failed(self, failure: Failure, dropped: list[Node]) -> None:
         """dropped: the descendants that can no longer run."""
         self.running.pop(failure.node, None)

@@ -4,6 +4,7 @@
     ROOT/nodes/<key>/node.json            a node's record: it exists whole, or it does not
     ROOT/nodes/<key>/<attempt>/...        the artifacts that a run of the node wrote
     ROOT/nodes/<key>/<attempt>/error.txt  why a run failed
+    ROOT/nodes/<key>/checkpoint/...       where whoever runs a training node next goes on
 
 An attempt writes into a folder of its own and publishes node.json last, atomically; what is
 published is never replaced, so two drivers on one root cannot mix their results. Every artifact is
@@ -258,6 +259,40 @@ class Store:
             folder = Path(tempfile.mkdtemp(prefix="lottery_ray_"))
         return Attempt(self, node, name, folder)
 
+    def _checkpoint_folder(self, node: Node | Published) -> str:
+        return f"nodes/{key(node)}/checkpoint"
+
+    def checkpoints(self, node: Node) -> list[str]:
+        """A node's checkpoints, as paths within the root, the newest first."""
+        folder = self._full(self._checkpoint_folder(node))
+        infos = self.filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True))
+        names = [info.path[len(self.path) + 1 :] for info in infos if info.extension == "safetensors"]
+        return sorted(names, reverse=True)
+
+    def keep_checkpoint(self, node: Node, step: int, content: bytes) -> None:
+        """Keep a node's checkpoint, whole or not at all, in place of those before."""
+        before = self.checkpoints(node)
+        self._make_folder(self._checkpoint_folder(node))
+        checksum = hashlib.sha256(content).hexdigest()
+        name = f"{self._checkpoint_folder(node)}/{step:09}-{checksum}.safetensors"
+        self._write(name, content)
+        for old in set(before) - {name}:
+            self.filesystem.delete_file(self._full(old))
+
+    def read_checkpoint(self, name: str) -> bytes:
+        """Raises InputError if it is corrupt."""
+        content = self._read(name)
+        if hashlib.sha256(content).hexdigest() != Path(name).stem.partition("-")[2]:
+            raise InputError(f"The checkpoint {self.named(name)} is corrupt: its sha256 is not in its name.")
+        return content
+
+    def drop_checkpoints(self, node: Node | Published) -> None:
+        """Remove all of a node's. Another driver may be removing or writing them at this moment."""
+        folder = self._checkpoint_folder(node)
+        if self._exists(folder):
+            with contextlib.suppress(OSError):
+                self.filesystem.delete_dir(self._full(folder))
+
     def error_logs(self, node: Node) -> set[str]:
         """The logs that failed runs of a node have left, as paths within the root."""
         folder = self._full(f"nodes/{key(node)}")
@@ -293,7 +328,7 @@ class Attempt:
         self, result: dict[str, Any], provenance: dict[str, Any], inputs: dict[Node, Record]
     ) -> Record:
         """Make the node's record, last and atomically. If another run published first, its record
-        stands and is returned, and this run's artifacts are removed."""
+        stands and is returned, and this run's artifacts are removed. The node's checkpoints go."""
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
         record = Record(
             key=key(self.node),
@@ -316,6 +351,7 @@ class Attempt:
         assert published is not None
         if published.attempt != self.name or not self.store.local:
             shutil.rmtree(self.folder)
+        self.store.drop_checkpoints(self.node)
         return published
 
     def _link(self, text: bytes) -> None:

@@ -142,6 +142,9 @@ class Site:
     """GPUs per trial; 0.25 packs four trials on one. None: one where the cluster has any."""
     keep_retrained: bool = False
     """Keep the retrained weights of subnetworks, so that they can be exported. They take much space."""
+    checkpoint_minutes: float = 10
+    """How much work a training node may lose when its process is killed: it goes on from a checkpoint that is
+    at most this old."""
     address: str | None = None
     """A running Ray cluster to join. None: $RAY_ADDRESS, or else this machine."""
 

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,14 @@ os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 
 
+DEATHS = 5
+"""So often the process of a node may die before the node counts as failed."""
+
+
 class GraphSearcher(Searcher):  # type: ignore[misc]
     """Hands out the nodes whose parents are done, longest remaining path first, and drops the
-    descendants of a node that failed."""
+    descendants of a node that failed. A node that left no log did not raise: its process died, and it is
+    handed out again, to go on from its checkpoint."""
 
     def __init__(self, plan: Plan, store: Store, progress: Progress) -> None:
         super().__init__()
@@ -40,9 +46,10 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
         self.trials: dict[str, Node] = {}
         self.tune_trials: dict[str, Any] = {}
         self.old_logs: dict[Node, set[str]] = {}
+        self.deaths: Counter[Node] = Counter()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if not self.waiting:
+        if not self.waiting and not self.trials:
             return str(Searcher.FINISHED)
         ready = [node for node in self.waiting if self.progress.done.issuperset(parents(node))]
         if not ready:
@@ -60,9 +67,16 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
         if not error:
             self.progress.finished(node)
             return
+        failure = self.store.failure(node, self.old_logs[node])
+        if failure is None:
+            self.deaths[node] += 1
+            if self.deaths[node] < DEATHS:
+                self.progress.died(node)
+                self.waiting.append(node)
+                return
         dropped = descendants(node, self.waiting)
         self.waiting = [n for n in self.waiting if n not in dropped]
-        cause, log = self.store.failure(node, self.old_logs[node]) or (self._tune_error(trial_id), "none")
+        cause, log = failure or (self._tune_error(trial_id), "none")
         self.progress.failed(Failure(node, cause, log), dropped)
 
     def _tune_error(self, trial_id: str) -> str:
@@ -127,6 +141,7 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
                 folders=plan.folders,
                 gpus=gpus,
                 keep_retrained=site.keep_retrained,
+                checkpoint_minutes=site.checkpoint_minutes,
             ),
             {"CPU": site.cpus_per_trial, "GPU": gpus},
         )
@@ -154,10 +169,18 @@ def _trial(
     folders: dict[str, str],
     gpus: float,
     keep_retrained: bool,
+    checkpoint_minutes: float,
 ) -> None:
     from lottery_ray.trial import run
 
-    run(nodes[config["node"]], root, folders, cpu=gpus == 0, keep_retrained=keep_retrained)
+    run(
+        nodes[config["node"]],
+        root,
+        folders,
+        cpu=gpus == 0,
+        keep_retrained=keep_retrained,
+        checkpoint_minutes=checkpoint_minutes,
+    )
     tune.report({"done": 1})
 
 

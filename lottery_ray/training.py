@@ -4,6 +4,7 @@ import torch
 from accelerate import Accelerator
 from transformers import get_linear_schedule_with_warmup
 
+from lottery_ray.checkpoints import Checkpoints
 from lottery_ray.data import Encoded, pack
 from lottery_ray.importance import example_losses
 from lottery_ray.models import Network
@@ -19,29 +20,35 @@ def train(
     node_seed: int,
     recipe: Recipe,
     accelerator: Accelerator,
+    checkpoints: Checkpoints | None = None,
 ) -> None:
     """Train in place by the recipe; every batch is a uniform draw from what is left of the epoch.
 
     Data order and dropout come from (task, seed, stream, step), so that a network and its tickets see
-    the same.
+    the same. checkpoints: where to go on from, and to leave some.
     """
     per_epoch = -(-len(encoded) // recipe.batch_size)
     steps = per_epoch * recipe.epochs
-    optimizer = torch.optim.AdamW(
-        # a layer without heads leaves an empty weight
-        [p for p in network.parameters() if p.requires_grad and p.numel()],
+    # a layer without heads leaves an empty weight
+    trained = [p for p in network.parameters() if p.requires_grad and p.numel()]
+    adamw = torch.optim.AdamW(
+        [{"params": trained, "initial_lr": recipe.learning_rate}],
         recipe.learning_rate,
         eps=1e-8,
         weight_decay=recipe.weight_decay,
         fused=True,
     )
-    schedule = get_linear_schedule_with_warmup(optimizer, round(recipe.warmup * steps), steps)
-    network, optimizer, schedule = accelerator.prepare(network, optimizer, schedule)
+    network, optimizer = accelerator.prepare(network, adamw)
+    start = checkpoints.restore(network, optimizer) if checkpoints else 0
+    warmup = round(recipe.warmup * steps)
+    schedule = accelerator.prepare(get_linear_schedule_with_warmup(adamw, warmup, steps, start - 1))
     masked = [(network.get_parameter(name), kept) for name, kept in network.weight_masks.items()]
     network.train()
-    for step in range(steps):
+    for step in range(start, steps):
+        if checkpoints and step > start:
+            checkpoints.keep(step, network, optimizer)
         epoch, number = divmod(step, per_epoch)
-        if number == 0:
+        if number == 0 or step == start:
             order = generator(task.name, node_seed, "order", epoch).permutation(len(encoded))
         rows = order[number * recipe.batch_size : (number + 1) * recipe.batch_size]
         batch = pack(encoded, rows).to(accelerator.device)

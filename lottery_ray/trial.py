@@ -21,20 +21,30 @@ from accelerate import Accelerator
 
 import lottery_ray
 from lottery_ray import models
+from lottery_ray.checkpoints import Checkpoints
 from lottery_ray.execute import execute
 from lottery_ray.nodes import Finetune, Node, NullDraws, Pretrain, Recipe, Search, Ticket, key
 from lottery_ray.store import Attempt, Record, Store
+from lottery_ray.study import Site
 from lottery_ray.work import Work
 
 PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pyarrow")
 
 
-def run(node: Node, root: str, folders: dict[str, str], *, cpu: bool, keep_retrained: bool = False) -> Record:
+def run(
+    node: Node,
+    root: str,
+    folders: dict[str, str],
+    *,
+    cpu: bool,
+    keep_retrained: bool = False,
+    checkpoint_minutes: float = Site.checkpoint_minutes,
+) -> Record:
     """Run a node unless it has a record, and return its record.
 
     folders: {identity: path} of the plan's model and data. cpu: leave a GPU alone. keep_retrained: whether
-    a ticket leaves its retrained weights, too. A failure leaves its traceback as error.txt in the attempt,
-    and is raised.
+    a ticket leaves its retrained weights, too. checkpoint_minutes: how old a checkpoint within a training
+    may get. A failure leaves its traceback as error.txt in the attempt, and is raised.
     """
     store = Store.open(root)
     if record := store.read(key(node)):
@@ -42,7 +52,7 @@ def run(node: Node, root: str, folders: dict[str, str], *, cpu: bool, keep_retra
     attempt = store.begin(node)
     scratch = Path(tempfile.mkdtemp(prefix="lottery_ray_"))
     try:
-        return _attempt(node, attempt, scratch, folders, cpu, keep_retrained)
+        return _attempt(node, attempt, scratch, folders, cpu, keep_retrained, checkpoint_minutes)
     except Exception as error:
         attempt.fail(error)
         raise
@@ -52,7 +62,13 @@ def run(node: Node, root: str, folders: dict[str, str], *, cpu: bool, keep_retra
 
 
 def _attempt(
-    node: Node, attempt: Attempt, scratch: Path, folders: dict[str, str], cpu: bool, keep_retrained: bool
+    node: Node,
+    attempt: Attempt,
+    scratch: Path,
+    folders: dict[str, str],
+    cpu: bool,
+    keep_retrained: bool,
+    checkpoint_minutes: float,
 ) -> Record:
     if not cpu and not torch.cuda.is_available():
         raise RuntimeError("This trial was given a GPU, but torch sees none: is it a CPU build?")
@@ -62,9 +78,14 @@ def _attempt(
     torch.set_num_threads(recipe.threads)
     _glibc()
     accelerator = models.accelerator(recipe.precision, cpu=cpu)
-    work = Work(attempt, inputs, folders, scratch, accelerator, keep_retrained)
+    made_with = {
+        "parents": {parent.key: parent.digest for parent in inputs.values()},
+        "packages": _packages(),
+    }
+    checkpoints = Checkpoints(attempt.store, node, checkpoint_minutes, made_with, _device(accelerator))
+    work = Work(attempt, inputs, folders, scratch, accelerator, keep_retrained, checkpoints)
     result = execute(node, work)
-    return attempt.publish(result, _provenance(started, accelerator), inputs)
+    return attempt.publish(result, _provenance(started, accelerator, checkpoints), inputs)
 
 
 @functools.cache
@@ -106,19 +127,30 @@ def _recipe(node: Node) -> Recipe:
             return node.recipe
 
 
-def _provenance(started: float, accelerator: Accelerator) -> dict[str, Any]:
+def _packages() -> dict[str, str]:
+    return {"lottery-ray": lottery_ray.__version__} | {name: version(name) for name in PACKAGES}
+
+
+def _device(accelerator: Accelerator) -> str:
+    if accelerator.device.type == "cuda":
+        return torch.cuda.get_device_name(accelerator.device)
+    return platform.processor() or "cpu"
+
+
+def _provenance(started: float, accelerator: Accelerator, checkpoints: Checkpoints) -> dict[str, Any]:
     cuda = accelerator.device.type == "cuda"
-    device = torch.cuda.get_device_name(accelerator.device) if cuda else platform.processor() or "cpu"
     return {
         "started": started,
-        "seconds": time.time() - started,
+        # with those that earlier runs had spent up to the checkpoint it went on from
+        "seconds": checkpoints.seconds + time.time() - started,
         # of the warm process so far, not of this node alone
         "process_peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "peak_gpu_memory_mib": torch.cuda.max_memory_allocated() / 2**20 if cuda else None,
-        "device": device,
+        "device": _device(accelerator),
         "host": platform.node(),
         "commit": _commit(),
-        "packages": {"lottery-ray": lottery_ray.__version__} | {name: version(name) for name in PACKAGES},
+        "packages": _packages(),
+        **checkpoints.provenance(),
     }
 
 

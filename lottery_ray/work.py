@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from lottery_ray import data, models
+from lottery_ray.checkpoints import Checkpoints
 from lottery_ray.errors import InputError
 from lottery_ray.inputs import MODEL_FILES, model_sha256
 from lottery_ray.nodes import Finetune, FolderModel, HubModel, Model, Node, Pretrain, Recipe, SearchData
@@ -26,7 +27,7 @@ class Work:
     """What a node works with.
 
     folders: {identity: path} of the plan. scratch: for remote artifacts. keep_retrained: whether tickets
-    leave their retrained weights.
+    leave their retrained weights. checkpoints: those within a training.
     """
 
     attempt: Attempt
@@ -35,6 +36,7 @@ class Work:
     scratch: Path
     accelerator: Accelerator
     keep_retrained: bool
+    checkpoints: Checkpoints
 
     def fetch(self, node: Node, *names: str) -> Path:
         """The folder that holds these artifacts of a parent (all of them, if none is named)."""

@@ -1,7 +1,8 @@
-"""Small real parts that the tests share: tiny BERTs and tokenised examples."""
+"""Small real parts that the tests share: tiny BERTs, tokenised examples and an S3 server."""
 
 import copy
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -39,6 +40,32 @@ def tiny_bert() -> Callable[..., Network]:
         return Network(model.to(dtype)).eval()
 
     return make
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """A real S3 server on a free port of this machine; returns host:port."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_root(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URI of a root in a new bucket."""
+    import boto3
+
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    bucket = f"bucket-{uuid.uuid4().hex[:8]}"
+    client = boto3.client("s3", endpoint_url=f"http://{s3_server}", region_name="us-east-1")
+    client.create_bucket(Bucket=bucket)
+    return f"s3://{bucket}/a/root?endpoint_override={s3_server}&scheme=http&region=us-east-1"
 
 
 def bert_config(labels: int = 2, dropout: float = 0.0) -> BertConfig:

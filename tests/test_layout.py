@@ -15,8 +15,8 @@ TORCH_FREE = [
     "streams errors tasks adapters language masks nodes tickets store inputs rows study published progress",
 ]
 TORCH = [
-    "data networks pruning models importance search training pretraining released work execute trial",
-    "debug export",
+    "data networks pruning models importance search checkpoints training pretraining released",
+    "work execute trial debug export",
 ]
 RAY = ["sweep"]
 ORDER = " ".join(TORCH_FREE + TORCH + RAY).split()

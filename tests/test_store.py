@@ -3,13 +3,9 @@
 import json
 import subprocess
 import sys
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
-import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from lottery_ray.errors import InputError
 from lottery_ray.language import Language
@@ -19,28 +15,6 @@ from lottery_ray.store import FORMAT, Attempt, Record, Store
 FULL = Finetune("similarity", 1, Pretrain(), Language())
 SEARCH = Search(FULL, Structured())
 TICKET = Ticket(FULL, (SEARCH,), "good")
-
-
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[str]:
-    """A real S3 server on a free port of this machine; returns host:port."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"{host}:{port}"
-    server.stop()
-
-
-@pytest.fixture
-def s3_root(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The URI of a root in a new bucket."""
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    bucket = f"bucket-{uuid.uuid4().hex[:8]}"
-    client = boto3.client("s3", endpoint_url=f"http://{s3_server}", region_name="us-east-1")
-    client.create_bucket(Bucket=bucket)
-    return f"s3://{bucket}/a/root?endpoint_override={s3_server}&scheme=http&region=us-east-1"
 
 
 @pytest.fixture(params=["folder", "spaces", "file://", "s3://"])
@@ -134,6 +108,48 @@ def test_a_failure_says_its_cause_and_where_its_log_is(root: str) -> None:
     assert f"nodes/{key(FULL)}/" in log
     assert log.endswith("error.txt")
     assert store.read(key(FULL)) is None
+
+
+def test_the_newest_checkpoint_is_kept_until_its_node_is_published(root: str) -> None:
+    store = Store.open(root, create=True)
+    assert store.checkpoints(FULL) == []
+    for step in (9, 10, 100_000):
+        store.keep_checkpoint(FULL, step, b"state %d" % step)
+        (name,) = store.checkpoints(FULL)
+        assert store.read_checkpoint(name) == b"state %d" % step
+    publish(store, Pretrain())
+    assert store.checkpoints(FULL) == [name], "of another node"
+    publish(store, FULL)
+    assert store.checkpoints(FULL) == []
+    publish(store, SEARCH)
+
+
+def test_a_run_that_comes_second_takes_its_checkpoint_away(root: str) -> None:
+    store = Store.open(root, create=True)
+    first, second = attempt(store, Pretrain()), attempt(store, Pretrain())
+    published = first.publish({}, {}, {})
+    store.keep_checkpoint(Pretrain(), 3, b"of the second")
+    assert second.publish({}, {}, {}) == published
+    assert store.checkpoints(Pretrain()) == []
+
+
+def test_a_checkpoint_is_no_record_and_no_failure(root: str) -> None:
+    store = Store.open(root, create=True)
+    store.keep_checkpoint(FULL, 3, b"state")
+    assert list(store.records()) == []
+    assert store.read(key(FULL)) is None
+    assert store.failure(FULL) is None
+    assert store.error_logs(FULL) == set()
+
+
+@pytest.mark.parametrize("damage", [b"", b"sta", b"stalemate"], ids=str)
+def test_a_damaged_checkpoint_is_refused_by_name(root: str, damage: bytes) -> None:
+    store = Store.open(root, create=True)
+    store.keep_checkpoint(FULL, 3, b"state")
+    (name,) = store.checkpoints(FULL)
+    store._write(name, damage)
+    with pytest.raises(InputError, match=rf"{name} is corrupt"):
+        store.read_checkpoint(name)
 
 
 def record_name(node: Node) -> str:

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -162,6 +163,81 @@ def test_a_killed_driver_loses_no_finished_node(
     assert_equal(root, finished)
 
 
+ONE = ("--tasks", "mrpc", "--seeds", "1", "--methods", "magnitude", "--kinds", "bad")
+"""Three nodes."""
+
+
+def wait_for_a_checkpoint(driver: subprocess.Popen[str], root: Path) -> None:
+    while not list(root.glob("nodes/*/checkpoint/*.safetensors")):
+        assert driver.poll() is None
+        time.sleep(0.01)
+
+
+def kill_a_trial(driver: subprocess.Popen[str]) -> None:
+    workers = [p for p in psutil.Process(driver.pid).children(recursive=True) if "ImplicitFunc" in p.name()]
+    assert workers
+    for worker in workers:
+        worker.kill()
+
+
+def test_a_trial_whose_process_is_killed_goes_on_within_the_sweep(inputs: Path, tmp_path: Path) -> None:
+    longer = (*ONE, "--recipe.epochs", "15")
+    with subprocess.Popen(
+        command(inputs, tmp_path / "killed", *longer, "--checkpoint-minutes", "0"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd="/",
+    ) as driver:
+        wait_for_a_checkpoint(driver, tmp_path / "killed")
+        kill_a_trial(driver)
+        output, _ = driver.communicate(timeout=300)
+    assert driver.returncode == 0, output
+    assert "finetune mrpc seed 1 · its process died, and it will run again" in output
+    assert "failed." not in output
+    (resumed,) = (r for r in records(tmp_path / "killed").values() if r.labels["stage"] == "finetune")
+    assert len(resumed.provenance["resumed_at_step"]) == 1
+    assert resumed.provenance["resumed_at_step"][0] > 0
+    run(command(inputs, tmp_path / "undisturbed", *longer, "--debug"))
+    assert_equal(tmp_path / "killed", tmp_path / "undisturbed")
+    undisturbed = records(tmp_path / "undisturbed")[resumed.key]
+    assert resumed.artifacts == undisturbed.artifacts, "weights and predictions"
+    assert not list(tmp_path.glob("*/nodes/*/checkpoint"))
+
+
+@pytest.mark.slow
+def test_debug_mode_goes_on_where_a_killed_sweep_on_ray_was(inputs: Path, tmp_path: Path) -> None:
+    longer = (*ONE, "--recipe.epochs", "60")
+    killed = command(inputs, tmp_path / "killed", *longer, "--checkpoint-minutes", "0")
+    with subprocess.Popen(
+        killed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True, cwd="/"
+    ) as driver:
+        wait_for_a_checkpoint(driver, tmp_path / "killed")
+        driver.kill()
+    # Ray's processes outlive their driver a little
+    time.sleep(5)
+    run([*killed, "--debug"])
+    resumed = [record.provenance["resumed_at_step"] for record in records(tmp_path / "killed").values()]
+    assert sum(map(len, resumed)) == 1
+    run(command(inputs, tmp_path / "undisturbed", *longer, "--debug"))
+    assert_equal(tmp_path / "killed", tmp_path / "undisturbed")
+
+
+@pytest.mark.slow
+def test_a_node_whose_process_dies_again_and_again_fails(inputs: Path, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, signal, sys\n"
+        "if any('default_worker' in word for word in sys.orig_argv):\n"
+        "    from torch.optim.optimizer import register_optimizer_step_post_hook\n"
+        "    register_optimizer_step_post_hook(lambda *_: os.kill(os.getpid(), signal.SIGKILL))\n"
+    )
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    output = run(command(inputs, tmp_path / "root", *ONE), status=1, environment={"PYTHONPATH": path})
+    assert output.count("its process died, and it will run again") == 4
+    assert "1 node failed; 2 that need it did not run." in output
+    assert "its worker process has died" in output
+
+
 def test_adding_a_seed_and_a_draw_runs_only_the_new_nodes(
     inputs: Path, finished: Path, tmp_path: Path
 ) -> None:
@@ -192,6 +268,7 @@ def test_a_failed_node_takes_down_only_its_descendants(inputs: Path, finished: P
             lost.append(weights)
     output = run(command(inputs, root), status=1)
     assert "1 node failed; 3 that need it did not run." in output
+    assert "its process died" not in output, "it would only raise again"
     assert "search mrpc seed 1 magnitude" in output
     assert "model.safetensors is corrupt" in output
     (log,) = (line.split("log: ")[1] for line in output.splitlines() if "log: " in line)
