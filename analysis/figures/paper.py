@@ -20,7 +20,8 @@ SIDES = (("mean", "sd", True, 0.05), ("paper_mean", "paper_sd", False, -0.05))
 
 def draw(found: Analysis) -> Iterator[Drawing]:
     """One per method that there is anything to compare of."""
-    table = found.versus_paper
+    # the paper's own root has no differences
+    table = found.versus_paper.dropna(subset=["difference"])
     table = table[table["network"].map(networks.drawn_as).isin(NETWORKS)]
     for method in dict.fromkeys(table["method"]):
         if method:
