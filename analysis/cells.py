@@ -15,17 +15,22 @@ def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def number(value: float, digits: int = 3) -> str:
     """With a real minus sign; a dash where there is none."""
-    return DASH if pd.isna(value) else f"{value:.{digits}f}".replace("-", MINUS)
+    return DASH if pd.isna(value) else f"{value:,.{digits}f}".replace("-", MINUS)
 
 
 def signed(value: float, digits: int = 3) -> str:
     """A difference, with its sign."""
-    return DASH if pd.isna(value) else f"{value:+.{digits}f}".replace("-", MINUS)
+    return DASH if pd.isna(value) else f"{value:+,.{digits}f}".replace("-", MINUS)
 
 
 def with_interval(value: str, half: float, between: str = "\N{NO-BREAK SPACE}±\N{NO-BREAK SPACE}") -> str:
     """A formatted mean with the half-width of its interval, where it has one."""
     return value if pd.isna(half) else f"{value}{between}{number(half)}"
+
+
+def spanned(value: str, low: str, high: str) -> str:
+    """A formatted value with the ends of its interval, where it has one."""
+    return value if DASH in (low, high) else f"{value} [{low}, {high}]"
 
 
 def percent(share: float, digits: int = 0) -> str:

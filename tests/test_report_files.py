@@ -42,9 +42,9 @@ def cells(made: str) -> list[list[str]]:
 
 
 def columns(made: str) -> int:
-    specified = re.search(r"\\begin\{(?:tabular|longtable)\}\{([lr]*)\}", made)
+    specified = re.search(r"\\begin\{(?:tabular|longtable)\}\{((?:[lr]|p\{4cm\})*)\}", made)
     assert specified
-    return len(specified[1])
+    return len(specified[1].replace(latex.LONG, "p"))
 
 
 def test_every_table_is_a_latex_file(found: Analysis, tmp_path: Path) -> None:
@@ -84,6 +84,13 @@ def test_a_page_table_reads_in_latex_as_on_the_page() -> None:
     assert "A \\& B & $-$0.100 $\\pm$ 0.050 \\\\\n & 50\\% \\\\" in made
     assert r"\begin{tabular}{lr}" in made
     assert r"\caption{Shares in \%.}\label{tab:gaps}" in made
+
+
+def test_headers_break_where_their_column_is_narrower() -> None:
+    rows = [[Cell("a long sentence", kind="long"), Cell("0.5", 0.5)]]
+    made = latex.latex(Table("gaps", "Gaps.", ["what it is", "p & so on"], rows))
+    assert r"what it is & \shortstack[r]{p \& \\ so \\ on} \\" in made
+    assert r"\begin{tabular}{p{4cm}r}" in made
 
 
 def test_long_tables_go_on_over_pages() -> None:

@@ -21,6 +21,9 @@ from analysis.figures import (
 from analysis.figures.drawing import COLOURS, FAINT, INK, STYLE, Drawing
 from analysis.tables import Analysis
 
+FAST = {"compress_level": 1}
+"""PNG in half the time, for a sixth more bytes."""
+
 
 def draw(found: Analysis) -> list[Drawing]:
     """All figures that the tables have data for."""
@@ -38,7 +41,9 @@ def save(drawn: list[Drawing], folder: Path) -> None:
     with mpl.rc_context(STYLE):
         for drawing in drawn:
             stem = folder / drawing.name
-            drawing.figure.savefig(f"{stem}.png", dpi=150, facecolor="white", bbox_inches=drawing.box)
+            drawing.figure.savefig(
+                f"{stem}.png", dpi=150, facecolor="white", bbox_inches=drawing.box, pil_kwargs=FAST
+            )
             Path(f"{stem}.svg").write_text(_on_white(drawing.svg), encoding="utf-8")
 
 

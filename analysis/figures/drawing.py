@@ -33,7 +33,15 @@ COLOURS = {
     "pretrained": "#009e73",
     "transfer": "#56b4e9",
 }
-MARKERS = {"good": "o", "random": "s", "layer-matched": "D", "bad": "v", "pretrained": "^", "transfer": "P"}
+MARKERS = {
+    "good": "o",
+    "random": "s",
+    "layer-matched": "D",
+    "bad": "v",
+    "pretrained": "^",
+    "transfer": "P",
+    "super": "*",
+}
 SEED_COLOURS = ("#009e73", "#cc79a7", "#56b4e9", "#a6761d", FAINT)
 COMPONENTS = {"heads": "heads", "mlp": "MLPs", "weight": "weights"}
 WIDTH = 10.8
@@ -74,8 +82,9 @@ class Drawing:
     @cached_property
     def box(self) -> Bbox:
         """What holds all that is drawn, in inches; laid out once, as that takes long."""
-        self.figure.draw_without_rendering()
-        self.figure.set_layout_engine("none")
+        if layout := self.figure.get_layout_engine():
+            layout.execute(self.figure)
+        self.figure.set_layout_engine(None)  # "none" would leave a placeholder, and with it one more draw
         return self.figure.get_tightbbox().padded(0.1)
 
     @cached_property
@@ -90,7 +99,7 @@ class Drawing:
 
 
 def family(network: str) -> str:
-    """Whose colour and marker a network has: super-survivors and controls share their twin's."""
+    """Whose colour a network has, and mostly whose marker: super-survivors and controls have their twin's."""
     base = networks.drawn_as(network).partition(", ")[0].partition(" from ")[0]
     return {"super": "good", "super random": "random", "super bad": "bad"}.get(base, base)
 
@@ -100,7 +109,7 @@ def colour(network: str) -> str:
 
 
 def marker(network: str) -> str:
-    return MARKERS.get(family(network), "o")
+    return MARKERS.get(network) or MARKERS.get(family(network), "o")
 
 
 def file_name(*words: str) -> str:

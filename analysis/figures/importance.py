@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from analysis.conclusions import opening
 from analysis.figures.drawing import COLOURS, COMPONENTS, Drawing, file_name, grid
@@ -30,9 +31,11 @@ def _histograms(table: pd.DataFrame, method: str, component: str) -> Drawing:
             [cells.loc[kept, "score"], cells.loc[~kept, "score"]],
             bins=np.linspace(0, max(cells["score"].max(), 1e-9), BINS + 1).tolist(),
             stacked=True,
+            histtype="stepfilled",
             color=[COLOURS["good"], COLOURS["random"]],
             label=["kept", "pruned"],
         )
+        axis.yaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_title(title(str(task)))
         axis.set_xlabel("importance")
         axis.set_ylabel(COMPONENTS[component])
@@ -40,7 +43,8 @@ def _histograms(table: pd.DataFrame, method: str, component: str) -> Drawing:
     figure.legend(handles, labels, loc="outside lower center", ncols=2)
     caption = (
         f"{opening(method)}: importance of {COMPONENTS[component]}, over all seeds, of those that good keeps"
-        " and those that it does not. Where one colour gives way to the other, importance decides."
+        " and those that it does not. No cut is drawn: a search scores anew after every step, so there is no"
+        " one score that parts them."
     )
     folded = method != "structured" or component != "heads"
     return Drawing("importance", file_name("importance", method, component), caption, figure, folded)

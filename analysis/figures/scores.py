@@ -27,6 +27,8 @@ from analysis.statistics import NETWORK
 from analysis.tables import Analysis
 from lottery_ray.tasks import TASKS, metric_name
 
+SEEDS = "Small dots are seeds, large marks"
+
 
 def draw(found: Analysis) -> Iterator[Drawing]:
     """One per method and size."""
@@ -46,13 +48,15 @@ def _scores(found: Analysis, part: Slice) -> Drawing:
     handles = [
         mark("pruned", "o", INK, mfc="none"),
         mark("retrained (full: as fine-tuned)", "o", INK),
-        mark("one seed", ".", FAINT, ms=5),
         mark("majority baseline", "|", FAINT, ms=10),
     ]
+    seeds = found.scores["method"].eq(part.method).any()
+    if seeds:
+        handles.insert(2, mark("one seed", ".", FAINT, ms=5))
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
     caption = (
         f"{opening(place(part.method, part.size))}: dev scores of the full model and of its"
-        " subnetworks, pruned and retrained. Small dots are seeds, large marks means, bars 95% t intervals;"
+        f" subnetworks, pruned and retrained. {SEEDS if seeds else 'Marks are'} means, bars 95% t intervals;"
         " one that leaves its panel goes beyond the range of the metric."
     )
     return Drawing("scores", part.name("scores"), caption, figure, part.folded)

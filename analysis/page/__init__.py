@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from analysis import cautions, conclusions
+from analysis import cautions, conclusions, networks
 from analysis.cells import MINUS
 from analysis.figures.drawing import Drawing
 from analysis.headlines import headlines
@@ -16,11 +16,10 @@ from lottery_ray.tasks import title
 
 @dataclass(frozen=True)
 class Finding:
-    """Sentences under a heading; `folded` ones, of less interest, are shown when asked for."""
+    """Sentences that are shown when their heading is asked for."""
 
     heading: str
     sentences: list[str]
-    folded: list[str]
 
 
 def render(found: Analysis, drawn: list[Drawing]) -> str:
@@ -42,9 +41,7 @@ def render(found: Analysis, drawn: list[Drawing]) -> str:
         missing_count=len(found.missing),
         claims=next(table for table in made if table.name == "claims"),
         quotes=quotes(found),
-        findings=[finding for finding in _findings(found) if finding.sentences or finding.folded],
-        controls=conclusions.controls(found),
-        others=_others(found),
+        findings=_findings(found),
         sections=sections(
             made,
             [drawing for drawing in drawn if drawing is not headline],
@@ -54,30 +51,35 @@ def render(found: Analysis, drawn: list[Drawing]) -> str:
 
 
 def _findings(found: Analysis) -> list[Finding]:
-    """Every headlined comparison, then what good is made of and its null draws."""
-    made = []
+    """Every headlined comparison, one network drawn in several ways under one heading; then what good is
+    made of, its null draws, and the others. Those with something to say."""
+    headings: dict[str, list[tuple[str, str]]] = {}
     for pair in filter(conclusions.is_headlined, conclusions.comparisons(found)):
-        network, versus = pair
-        heading = "The full model against good" if network == "full" else f"Good against {versus}"
-        sentences, folded = (
-            conclusions.findings(found, network, versus, values=True, stopping=stopping)
-            for stopping in (True, False)
-        )
-        made.append(Finding(heading, sentences, folded))
+        full = pair[0] == "full"
+        heading = "The full model against good" if full else f"Good against {networks.drawn_as(pair[1])}"
+        headings.setdefault(heading, []).append(pair)
+    made = [
+        Finding(heading, [line for pair in pairs for line in _every_size(found, *pair)])
+        for heading, pairs in headings.items()
+    ]
     for heading, sentences_of in (
         (f"What good is made of (good {MINUS} random)", conclusions.composition),
         ("Good among null draws", conclusions.null_draws),
     ):
-        made.append(Finding(heading, sentences_of(found), sentences_of(found, stopping=False)))
-    return made
+        made.append(Finding(heading, [*sentences_of(found), *sentences_of(found, stopping=False)]))
+    others = [pair for pair in conclusions.comparisons(found) if not conclusions.is_headlined(pair)]
+    lines = [line for pair in others for line in _every_size(found, *pair)]
+    made.append(Finding("Good against super-survivors, transferred subnetworks and controls", lines))
+    made.append(
+        Finding("What pre-training and fine-tuning the encoder are worth", conclusions.controls(found))
+    )
+    return [finding for finding in made if finding.sentences]
 
 
-def _others(found: Analysis) -> list[str]:
-    """Good against super-survivors, transferred tickets and controls."""
-    pairs = [pair for pair in conclusions.comparisons(found) if not conclusions.is_headlined(pair)]
+def _every_size(found: Analysis, network: str, versus: str) -> list[str]:
+    """The stopping one first."""
     return [
         sentence
-        for network, versus in pairs
         for stopping in (True, False)
         for sentence in conclusions.findings(found, network, versus, values=True, stopping=stopping)
     ]

@@ -1,6 +1,6 @@
 """The columns that the page's tables are put together from."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -87,24 +87,23 @@ def within(name: str, header: str, half: str, *, sign: bool = False) -> Column:
     return Column(header, lambda row: Cell(with_interval(shown(row[name]), row[half]), row[name]))
 
 
-def give_or_take(name: str, header: str, sd: str, digits: int = 3) -> Column:
+def give_or_take(name: str, header: str, sd: str, shown: Callable[[float], str] = number) -> Column:
     """A mean and in brackets a standard deviation."""
 
     def cell(row: Row) -> Cell:
-        text = number(row[name], digits)
-        return Cell(text if pd.isna(row[sd]) else f"{text} ({number(row[sd], digits)})", row[name])
+        text = shown(row[name])
+        return Cell(text if pd.isna(row[sd]) else f"{text} ({shown(row[sd])})", row[name])
 
     return Column(header, cell)
 
 
-def interval(low: str, high: str, header: str, *, sign: bool = False, digits: int = 3) -> Column:
+def interval(low: str, high: str, header: str, shown: Callable[[float], str] = number) -> Column:
     """Sorted by its lower end."""
-    shown = signed if sign else number
 
     def cell(row: Row) -> Cell:
         if pd.isna(row[low]):
             return Cell(DASH)
-        return Cell(f"[{shown(row[low], digits)}, {shown(row[high], digits)}]", row[low])
+        return Cell(f"[{shown(row[low])}, {shown(row[high])}]", row[low])
 
     return Column(header, cell)
 
@@ -136,4 +135,6 @@ def probability(name: str, header: str = "p", least: str = "") -> Column:
 
 
 def _p(p: float) -> str:
+    if p == 0:
+        return f"< 1e{MINUS}300"  # too small for a float
     return f"{p:.1e}".replace("-", MINUS) if 0 < p < 0.0005 else number(p, 4 if p < 0.1 else 3)

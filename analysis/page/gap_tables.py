@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis import networks
-from analysis.cells import DASH, percent
+from analysis.cells import DASH, percent, signed
 from analysis.composition import TOTAL
 from analysis.page import columns
 from analysis.page.table import Cell, Column, Row, Table, table
@@ -28,7 +28,7 @@ def gaps(found: Analysis) -> Table:
         columns.within("mean", "mean", "half", sign=True),
         columns.verdict(),
         columns.difference("effect", "effect size", 2),
-        columns.interval("effect_low", "effect_high", "its 95% interval", sign=True, digits=1),
+        columns.interval("effect_low", "effect_high", "its 95% interval", lambda end: signed(end, 1)),
         columns.probability("t_p", "p, t test"),
         columns.probability("t_p_holm", "Holm"),
         columns.probability("p", "p, sign flips", least="p_least"),
@@ -69,9 +69,9 @@ def across_tasks(found: Analysis) -> Table:
         columns.compared(),
         columns.word("measure", "score"),
         columns.difference("mean"),
-        columns.interval("low", "high", "95% interval, these tasks", sign=True),
+        columns.interval("low", "high", "95% interval, these tasks", signed),
         columns.probability("p"),
-        columns.interval("wide_low", "wide_high", "95% interval, tasks like these", sign=True),
+        columns.interval("wide_low", "wide_high", "95% interval, tasks like these", signed),
         columns.value("between_sd", "SD between tasks"),
         columns.probability("task_p", "p, tasks differ"),
         columns.count("tasks"),

@@ -1,6 +1,8 @@
 """Every table as LaTeX: those of the page as they read there, others as they are, with booktabs."""
 
 import re
+import textwrap
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -12,6 +14,9 @@ from analysis.tables import Analysis
 
 ONE_PAGE = 40
 """Rows that a float holds; more go into a longtable."""
+SMALL = r"\footnotesize\setlength{\tabcolsep}{3pt}"
+"""About 110 characters of a row in all; a table of more needs a page in landscape."""
+LONG = "p{4cm}"
 SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -43,15 +48,32 @@ def latex(table: Table) -> str:
     r"""To be \input where booktabs is loaded, and longtable if there are more than ONE_PAGE rows."""
     if not table.rows:
         return f"% {escaped(table.name)}: nothing recorded\n"
-    columns = "".join("r" if number else "l" for number in table.is_number)
-    top = f"\\toprule\n{_row(table.headers)}\n\\midrule"
+    top = f"\\toprule\n{' & '.join(_headers(table))} \\\\\n\\midrule"
     body = "\n".join(_row(["" if cell.again else cell.text for cell in row]) for row in table.rows)
     caption = rf"\caption{{{escaped(table.caption)}}}\label{{tab:{table.name}}}"
     if len(table.rows) > ONE_PAGE:
-        start = f"\\begin{{longtable}}{{{columns}}}\n{caption} \\\\\n{top}\n\\endfirsthead"
-        return f"{start}\n{top}\n\\endhead\n\\bottomrule\n\\endlastfoot\n{body}\n\\end{{longtable}}\n"
-    tabular = f"\\begin{{tabular}}{{{columns}}}\n{top}\n{body}\n\\bottomrule\n\\end{{tabular}}"
-    return f"\\begin{{table}}\n\\centering\n{caption}\n{tabular}\n\\end{{table}}\n"
+        start = f"\\begin{{longtable}}{{{_columns(table)}}}\n{caption} \\\\\n{top}\n\\endfirsthead"
+        made = f"{start}\n{top}\n\\endhead\n\\bottomrule\n\\endlastfoot\n{body}\n\\end{{longtable}}"
+        return f"\\begingroup\n{SMALL}\n{made}\n\\endgroup\n"
+    tabular = f"\\begin{{tabular}}{{{_columns(table)}}}\n{top}\n{body}\n\\bottomrule\n\\end{{tabular}}"
+    return f"\\begin{{table}}\n\\centering\n{SMALL}\n{caption}\n{tabular}\n\\end{{table}}\n"
+
+
+def _columns(table: Table) -> str:
+    """Of the tabular: long text goes on in the next line."""
+    long = [any(cell.kind == "long" for cell in cells) for cells in zip(*table.rows, strict=True)]
+    sides = ["r" if number else "l" for number in table.is_number]
+    return "".join(LONG if goes_on else side for side, goes_on in zip(sides, long, strict=True))
+
+
+def _headers(table: Table) -> Iterator[str]:
+    """In as many lines as keep them within the width of what is below them."""
+    columns = zip(table.headers, table.is_number, zip(*table.rows, strict=True), strict=True)
+    for header, number, cells in columns:
+        room = max(1, *(len(cell.text) for cell in cells))
+        lines = textwrap.wrap(header, room, break_long_words=False)
+        text = r" \\ ".join(map(escaped, lines))
+        yield rf"\shortstack[{'r' if number else 'l'}]{{{text}}}" if len(lines) > 1 else text
 
 
 def _row(cells: list[str]) -> str:

@@ -77,7 +77,7 @@ def nulls(found: Analysis) -> Table:
     shown = [
         *columns.place(found),
         columns.word("kind", "masks"),
-        columns.count("seed"),
+        columns.word("seed"),
         columns.value("good"),
         columns.value("mean", "null mean"),
         columns.value("sd", "null SD"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
+from analysis.cells import signed
 from analysis.comparison import Comparison
 from analysis.figures.drawing import Drawing
 from analysis.page import columns
@@ -93,7 +94,7 @@ def _two(mean: str, sd: str) -> list[Column]:
 def _difference() -> list[Column]:
     return [
         columns.difference("difference", "second minus first"),
-        columns.interval("low", "high", "95% interval", sign=True),
+        columns.interval("low", "high", "95% interval", signed),
     ]
 
 

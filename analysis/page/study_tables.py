@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis import variants
-from analysis.cells import DASH, MINUS, number, signed, with_interval
+from analysis.cells import DASH, MINUS, number, signed, spanned, with_interval
 from analysis.figures.drawing import task_title
 from analysis.headlines import plain
 from analysis.page import columns
@@ -41,10 +41,8 @@ def claims(found: Analysis) -> Table:
 
 def _estimate(row: Row) -> Cell:
     """With its interval."""
-    if pd.isna(row["estimate"]):
-        return Cell(DASH)
-    interval = "" if pd.isna(row["low"]) else f" [{number(row['low'])}, {number(row['high'])}]"
-    return Cell(f"{number(row['estimate'])}{interval}", row["estimate"])
+    text = spanned(*(number(row[name]) for name in ("estimate", "low", "high")))
+    return Cell(text, None if pd.isna(row["estimate"]) else row["estimate"])
 
 
 def _judged(row: Row) -> Cell:
@@ -63,7 +61,7 @@ def versus_paper(found: Analysis) -> Table:
         columns.count("n", "seeds"),
         columns.give_or_take("paper_mean", "paper (SD)", "paper_sd"),
         columns.difference("difference"),
-        columns.interval("low", "high", "95% interval", sign=True),
+        columns.interval("low", "high", "95% interval", signed),
         columns.long("note"),
     ]
     caption = (

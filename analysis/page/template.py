@@ -1,12 +1,16 @@
 """Pages from templates."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from analysis import figures
+from lottery_ray.tasks import TASKS
+
+HYPHENATED = re.compile("|".join(task.title for task in TASKS.values() if "-" in task.title))
 
 
 def rendered(name: str, **values: Any) -> str:
@@ -19,8 +23,14 @@ def rendered(name: str, **values: Any) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["whole"] = whole
     return environment.get_template(name).render(
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         svg=lambda drawing: Markup(figures.svg(drawing)),  # made here, from escaped text only
         **values,
     )
+
+
+def whole(text: str) -> Markup:
+    """With names of tasks such as SST-2 kept on one line."""
+    return Markup(HYPHENATED.sub(r'<span class="whole">\g<0></span>', str(escape(text))))
