@@ -105,6 +105,7 @@ def versions() -> dict[str, str]:
 class Machine:
     """A node of the cluster and the probe that was sent there. gpus: how many Ray offers."""
 
+    id: str
     name: str
     gpus: float
     probe: Any
@@ -121,11 +122,13 @@ def machines() -> list[Machine]:
     """Every living node of the cluster that this process has joined."""
     remote = ray.remote(num_cpus=0)(Probe)
     found = []
-    for node in sorted((node for node in ray.nodes() if node["Alive"]), key=lambda n: n["NodeManagerAddress"]):
+    for node in sorted(
+        (node for node in ray.nodes() if node["Alive"]), key=lambda n: n["NodeManagerAddress"]
+    ):
         there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
         probe = remote.options(scheduling_strategy=there).remote()
-        found.append(Machine(name, node["Resources"].get("GPU", 0.0), probe))
+        found.append(Machine(node["NodeID"], name, node["Resources"].get("GPU", 0.0), probe))
     return found
 
 
@@ -140,8 +143,8 @@ def wait_for_gpus(count: int, seconds: float) -> None:
         while (here := ray.cluster_resources().get("GPU", 0.0)) < count:
             if time.monotonic() > deadline:
                 raise InputError(
-                    f"--gpus {count}: {here:g} came within {seconds / 60:g} minutes. `ray exec` with `ray status`"
-                    " on the head says why: often a quota, or no spot machines to be had."
+                    f"--gpus {count}: {here:g} came within {seconds / 60:g} minutes. `ray status` on the head"
+                    " says why: often a quota, or no spot machines to be had."
                 )
             time.sleep(2)
     finally:
@@ -232,38 +235,38 @@ def _inputs(machine: Machine, plan: Plan) -> Outcome:
 
 
 def check_root(nodes: list[Machine], root: str) -> list[Check]:
-    """Every node writes a file into the root, and reads those of all others."""
+    """Every node writes a file into the root, and looks for those of all others."""
     store = Store.open(root, create=True)
-    names = {machine.name: f".check-{uuid.uuid4().hex}" for machine in nodes}
-    wrote = [
-        Check("root, written", machine.name, *_asked(lambda m: _write(m, store.absolute, names), machine))
-        for machine in nodes
+    files = {machine.id: f".check-{uuid.uuid4().hex}" for machine in nodes}
+    checks = [
+        Check("root, written", m.name, *_asked(lambda m: _write(m, store.absolute, files[m.id]), m))
+        for m in nodes
     ]
-    there = {names[one.node]: one.node for one in wrote if one.well}
-    read = [
-        Check("root, the same", machine.name, *_asked(lambda m: _read(m, store.absolute, there), machine))
-        for machine in nodes
+    there = {files[m.id]: m.name for m, one in zip(nodes, checks, strict=True) if one.well}
+    checks += [
+        Check("root, the same", m.name, *_asked(lambda m: _read(m, store.absolute, there), m)) for m in nodes
     ]
-    for name in there:
-        path = f"{store.path}/{name}"
-        if store.filesystem.get_file_info(path).type == fs.FileType.File:
-            store.filesystem.delete_file(path)
-    return wrote + read
+    for name in store.filesystem.get_file_info([f"{store.path}/{name}" for name in there]):
+        if name.type == fs.FileType.File:
+            store.filesystem.delete_file(name.path)
+    return checks
 
 
 SHARED = "take a root that all machines share: s3://..., or one network folder at the same path everywhere"
 
 
-def _write(machine: Machine, root: str, names: dict[str, str]) -> Outcome:
+def _write(machine: Machine, root: str, name: str) -> Outcome:
     try:
-        machine.ask("write", root, names[machine.name])
+        machine.ask("write", root, name)
     except ray.exceptions.RayTaskError as error:
         return False, _line(error.cause), SHARED
     return True, "written", ""
 
 
 def _read(machine: Machine, root: str, there: dict[str, str]) -> Outcome:
+    """there: {file: who wrote it}."""
     seen = machine.ask("seen", root, list(there))
     missing = [there[name] for name in there if name not in seen]
-    found = f"does not see what {', '.join(missing)} wrote" if missing else f"reads what all {len(there)} wrote"
-    return not missing, found, SHARED if missing else ""
+    if missing:
+        return False, f"does not see what {', '.join(missing)} wrote", SHARED
+    return True, f"sees what all {len(there)} wrote", ""

@@ -1,4 +1,4 @@
-"""Studies on several hosts: a real `ray up` with the shipped YAML, `ray submit`, `ray job submit`, a lost host.
+"""Studies on several hosts: `ray up` with the shipped YAML, `ray submit`, `ray job submit`, a lost host.
 
 The hosts are those of the testbed's hosts.sh, which $TESTBED names the folder of. They have no network beyond
 each other, so that pip finds what it needs to build a package in the folder that they share.
@@ -29,7 +29,7 @@ HOME = Path(os.environ.get("TESTBED_ROOT", "/var/tmp/testbed"))
 SHARED = HOME / "shared"
 IPS = ("10.77.0.11", "10.77.0.12")
 PORT = 8270
-NODES = 2 * 2 * (1 + 2 + 6)
+NODES = 2 * (1 + 2 + 4)
 
 
 def hosts(*words: str) -> str:
@@ -115,9 +115,17 @@ def inputs() -> Path:
 
 def study(inputs: Path, root: Path) -> list[str]:
     return [
-        *("glue", "--root", str(root), "--model", str(inputs / "a model"), "--data", str(inputs / "some data")),
-        *("--tasks", "mrpc", "rte", "--seeds", "1", "2", "--recipe.epochs", "2"),
-        *("--kinds", "good", "random", "bad", "--recipe.learning-rate", "3e-3"),
+        *(
+            "glue",
+            "--root",
+            str(root),
+            "--model",
+            str(inputs / "a model"),
+            "--data",
+            str(inputs / "some data"),
+        ),
+        *("--tasks", "mrpc", "rte", "--seeds", "1", "--recipe.epochs", "2"),
+        *("--kinds", "good", "bad", "--recipe.learning-rate", "3e-3"),
     ]
 
 
@@ -131,14 +139,16 @@ def local(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(inputs: Path, local: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two hosts, started by `ray up` with the shipped configuration; its values are filled in, and the key."""
+    """Two hosts, started by `ray up` with the shipped configuration, its values filled in."""
     if "TESTBED" not in os.environ:
         pytest.skip("TESTBED names no folder with hosts.sh")
     home = tmp_path_factory.mktemp("home")
     hosts("down")
     hosts("up", "2", "--path", str(BIN))
     wheels = SHARED / "wheels"
-    checked([str(BIN / "pip"), "download", "-q", "--no-deps", "-d", str(wheels), "setuptools"], dict(os.environ))
+    checked(
+        [str(BIN / "pip"), "download", "-q", "--no-deps", "-d", str(wheels), "setuptools"], dict(os.environ)
+    )
     for host in ("1", "2"):
         settings = f"[global]\\nno-index = true\\nfind-links = {wheels}\\n"
         hosts("ssh", host, f"mkdir -p ~/.config/pip; printf '{settings}' > ~/.config/pip/pip.conf")
@@ -201,8 +211,17 @@ def test_ray_submit_gives_the_records_of_a_local_run(
     assert_equal(root, local)
 
 
-def test_ray_submit_splits_an_argument_that_is_quoted_once(cluster: Cluster, inputs: Path, root: Path) -> None:
-    words = ("--no-config-cache", str(cluster.config), "jobs/sweep.py", "--", *study(inputs, root), "--dry-run")
+def test_ray_submit_splits_an_argument_that_is_quoted_once(
+    cluster: Cluster, inputs: Path, root: Path
+) -> None:
+    words = (
+        "--no-config-cache",
+        str(cluster.config),
+        "jobs/sweep.py",
+        "--",
+        *study(inputs, root),
+        "--dry-run",
+    )
     assert "nrecognized" in cluster.ray("submit", *words, status=None)
     assert f"{NODES} nodes" in cluster.submit("sweep", *study(inputs, root), "--dry-run")
 
@@ -241,13 +260,11 @@ def test_without_the_token_nothing_answers(cluster: Cluster) -> None:
     with cluster.dashboard():
         assert re.search("(?i)unauthorized|authenticat", stranger.job("list", status=1, token=False))
     joined = "import ray; ray.init('10.77.0.11:6379', logging_level='ERROR'); print(ray.nodes())"
-    output = checked(
-        [sys.executable, "-c", joined], os.environ | {"HOME": str(stranger.home)}, status=None
-    )
+    output = checked([sys.executable, "-c", joined], os.environ | {"HOME": str(stranger.home)}, status=None)
     assert "NodeID" not in output
     # the secret itself is in no log of the cluster, and in nothing that was copied there but its own file
     token = (cluster.home / ".ray" / "auth_token").read_text().strip()
-    found = hosts("ssh", "1", f"grep -rlF {token} /tmp/ray ~/lottery_ray {shlex.quote(str(SHARED))} || true")
+    found = hosts("ssh", "1", f"grep -rlF {token} /tmp/ray ~/lottery-ray {shlex.quote(str(SHARED))} || true")
     assert not found.strip()
 
 
@@ -257,7 +274,7 @@ def test_a_lost_host_costs_no_finished_node(cluster: Cluster, inputs: Path, loca
     name = f"study-{time.time_ns()}"
     with cluster.dashboard():
         cluster.job("submit", "--no-wait", f"--submission-id={name}", *command)
-        wait_for(lambda: len(list(root.glob("nodes/*/node.json"))) >= 5)
+        wait_for(lambda: len(list(root.glob("nodes/*/node.json"))) >= 3)
         hosts("kill", "2")
         wait_for(lambda: re.search("SUCCEEDED|FAILED", cluster.job("status", name)), 300)
         kept = {key: record.attempt for key, record in records(root).items()}
