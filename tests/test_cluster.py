@@ -144,6 +144,8 @@ def cluster(inputs: Path, local: Path, tmp_path_factory: pytest.TempPathFactory)
         pytest.skip("TESTBED names no folder with hosts.sh")
     home = tmp_path_factory.mktemp("home")
     hosts("down")
+    # the kernel takes a dead host's network away when its last process is gone
+    wait_for(lambda: not list(Path("/sys/class/net").glob("vhost*")))
     hosts("up", "2", "--path", str(BIN))
     wheels = SHARED / "wheels"
     checked(

@@ -9,6 +9,7 @@ import yaml
 from botocore.session import Session
 from botocore.validate import ParamValidator
 from moto import mock_aws
+from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from lottery_ray import __version__
@@ -92,26 +93,39 @@ def test_ec2_knows_every_key_of_the_machines() -> None:
 
 
 @mock_aws  # type: ignore[untyped-decorator]
-def test_the_roles_are_made_and_are_those_of_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_launches_what_it_says_with_the_roles_of_the_stack(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Ray's own AWS launcher, up to the machines, against a simulated AWS."""
     import boto3
 
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "test")
-    # moto has none of the policies that AWS manages
-    monkeypatch.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
-    boto3.client("cloudformation", region_name="us-west-2").create_stack(
+    environment = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "HOME": str(tmp_path)}
+    # moto has the policies that AWS manages only when asked
+    for name, value in (environment | {"MOTO_IAM_LOAD_MANAGED_POLICIES": "true"}).items():
+        monkeypatch.setenv(name, value)
+    config = load(AWS)
+    ec2 = boto3.client("ec2", region_name=config["provider"]["region"])
+    boto3.client("cloudformation", region_name=config["provider"]["region"]).create_stack(
         StackName="lottery-ray",
         TemplateBody=(ROOT / "clusters" / "aws-roles.yaml").read_text(),
         Parameters=[{"ParameterKey": "Bucket", "ParameterValue": "my-bucket"}],
         Capabilities=["CAPABILITY_NAMED_IAM"],
     )
-    profiles = boto3.client("iam", region_name="us-west-2").list_instance_profiles()["InstanceProfiles"]
-    made = {profile["InstanceProfileName"] for profile in profiles}
-    used = {
-        node_type["node_config"]["IamInstanceProfile"]["Name"]
-        for node_type in load(AWS)["available_node_types"].values()
-    }
-    assert made == used
+    for node_type in config["available_node_types"].values():
+        node_type["node_config"]["ImageId"] = ec2.describe_images()["Images"][0]["ImageId"]
+    config = AWSNodeProvider.fillout_available_node_types_resources(prepare_config(config))
+    assert config["available_node_types"]["head"]["resources"]["CPU"] == 0
+    assert config["available_node_types"]["worker"]["resources"]["GPU"] == 1
+    config = AWSNodeProvider.bootstrap_config(config)
+    provider = AWSNodeProvider(config["provider"], config["cluster_name"])
+    for name in ("head", "worker"):
+        tags = {"ray-node-type": name, "ray-node-name": name, "ray-user-node-type": name}
+        provider.create_node(config["available_node_types"][name]["node_config"], tags, 1)
+    found = ec2.describe_instances()["Reservations"]
+    head, worker = (reservation["Instances"][0] for reservation in found)
+    assert (head.get("InstanceLifecycle"), worker["InstanceLifecycle"]) == (None, "spot")
+    assert head["IamInstanceProfile"]["Arn"].endswith("instance-profile/lottery-ray-head")
+    assert worker["IamInstanceProfile"]["Arn"].endswith("instance-profile/lottery-ray-worker")
 
 
 def test_the_rayjob_has_what_kuberay_needs() -> None:
