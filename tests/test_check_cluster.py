@@ -1,6 +1,7 @@
 """The preflight, and a cluster that has no workers yet, on real raylets on this machine."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -125,8 +126,6 @@ def from_zero(tmp_path: Path) -> Iterator[str]:
         "--include-dashboard=false",
     ]
     environment = {"RAY_FAKE_CLUSTER": "1", "RAY_enable_autoscaler_v2": "0"}
-    import os
-
     with subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.DEVNULL) as head:
         time.sleep(8)
         try:
