@@ -126,6 +126,8 @@ def study(inputs: Path, root: Path) -> list[str]:
         ),
         *("--tasks", "mrpc", "rte", "--seeds", "1", "--recipe.epochs", "2"),
         *("--kinds", "good", "bad", "--recipe.learning-rate", "3e-3"),
+        # one trial at a time on each host, so that every host has some
+        *("--cpus-per-trial", str(os.cpu_count())),
     ]
 
 
