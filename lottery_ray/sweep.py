@@ -175,7 +175,10 @@ def connect(address: str) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
     except ConnectionError as error:
-        raise InputError(f"--address {address}: no Ray cluster answers there ({error}).") from None
+        raise InputError(
+            f"--address {address}: no Ray cluster answers there ({error}). If it has a token, set"
+            " RAY_AUTH_MODE=token and put the token into ~/.ray/auth_token."
+        ) from None
     except RuntimeError as error:
         if "ersion mismatch" not in str(error):
             raise

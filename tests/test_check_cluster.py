@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,12 +77,6 @@ def test_a_full_disk_is_told_of_every_node(address: str, inputs: Path, tmp_path:
     assert sum(line.startswith("disk") and "FIX" in line for line in lines) == 2
 
 
-def test_no_cluster_is_one_line(inputs: Path, tmp_path: Path) -> None:
-    lines = check("127.0.0.1:1", inputs, tmp_path / "root", status=2)
-    assert any("no Ray cluster answers there" in line for line in lines)
-    assert not any("Traceback" in line for line in lines)
-
-
 def test_help_reads_well() -> None:
     output = run([sys.executable, str(ROOT / "jobs" / "check_cluster.py"), "--help"])
     assert "Exit status: 0 if all is well" in output
@@ -90,7 +85,7 @@ def test_help_reads_well() -> None:
 
 
 @pytest.fixture
-def from_zero(tmp_path: Path) -> Iterator[str]:
+def from_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A head that takes no trials, and an autoscaler that starts raylets on this machine on demand."""
     kinds = {
         "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
@@ -125,6 +120,8 @@ def from_zero(tmp_path: Path) -> Iterator[str]:
         f"--autoscaling-config={tmp_path / 'config.yaml'}",
         "--include-dashboard=false",
     ]
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", uuid.uuid4().hex * 2)
     environment = {"RAY_FAKE_CLUSTER": "1", "RAY_enable_autoscaler_v2": "0"}
     with subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.DEVNULL) as head:
         time.sleep(8)

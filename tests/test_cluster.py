@@ -251,7 +251,7 @@ def test_a_job_outlives_the_connection(cluster: Cluster, inputs: Path, local: Pa
         cluster.job("submit", "--no-wait", f"--submission-id={name}", *command)
     wait_for(lambda: len(list(root.glob("nodes/*/node.json"))) == NODES, 300)
     with cluster.dashboard():
-        wait_for(lambda: "SUCCEEDED" in cluster.job("status", name))
+        wait_for(lambda: "succeeded" in cluster.job("status", name))
         assert f"[{NODES}/{NODES}]" in cluster.job("logs", name)
     assert_equal(root, local)
 
@@ -280,7 +280,7 @@ def test_a_lost_host_costs_no_finished_node(cluster: Cluster, inputs: Path, loca
         cluster.job("submit", "--no-wait", f"--submission-id={name}", *command)
         wait_for(lambda: len(list(root.glob("nodes/*/node.json"))) >= 3)
         hosts("kill", "2")
-        wait_for(lambda: re.search("SUCCEEDED|FAILED", cluster.job("status", name)), 300)
+        wait_for(lambda: re.search("succeeded|failed", cluster.job("status", name)), 300)
         kept = {key: record.attempt for key, record in records(root).items()}
         output = cluster.job("logs", name)
         assert len(kept) == NODES or "Run the same command again" in output
