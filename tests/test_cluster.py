@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.cluster
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
-HOME = Path(os.environ.get("TESTBED_ROOT", "/var/tmp/testbed"))
+HOME = Path(os.environ.get("TESTBED_ROOT", Path(tempfile.gettempdir()) / "testbed"))
 SHARED = HOME / "shared"
 IPS = ("10.77.0.11", "10.77.0.12")
 PORT = 8270
