@@ -86,7 +86,8 @@ def test_help_reads_well() -> None:
 
 @pytest.fixture
 def from_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A head that takes no trials, and an autoscaler that starts raylets on this machine on demand."""
+    """A head that takes no trials, and an autoscaler that starts raylets on this machine on demand (it knows
+    no other port than 6379)."""
     kinds = {
         "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
         "worker": {"resources": {"CPU": 1}, "node_config": {}, "min_workers": 0, "max_workers": 1},
@@ -114,7 +115,7 @@ def from_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         "rsync_filter": [],
     }
     (tmp_path / "config.yaml").write_text(json.dumps(config))
-    command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--port=6399"]
+    command = [str(Path(sys.executable).parent / "ray"), "start", "--head", "--block", "--port=6379"]
     command += [
         "--num-cpus=0",
         f"--autoscaling-config={tmp_path / 'config.yaml'}",
@@ -126,7 +127,7 @@ def from_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     with subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.DEVNULL) as head:
         time.sleep(8)
         try:
-            yield "127.0.0.1:6399"
+            yield "127.0.0.1:6379"
         finally:
             head.terminate()
 
