@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check install install-dev slow clean
+.PHONY: demo test check install install-dev install-cluster slow cluster-test clean
 
 demo: install
 	$(BIN)/python jobs/sweep.py demo
@@ -15,6 +15,11 @@ test: install-dev
 slow: install-dev
 	$(BIN)/python -m pytest -m slow
 
+# TESTBED: a folder with hosts.sh, which makes hosts with addresses and sshd of their own; needs root.
+# The checkout's .venv must not be below /tmp, which every host has for itself.
+cluster-test: install-cluster
+	TESTBED="$(TESTBED)" $(BIN)/python -m pytest -m cluster
+
 check: install-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -22,6 +27,7 @@ check: install-dev
 
 install: $(VENV)/installed
 install-dev: $(VENV)/installed-dev
+install-cluster: $(VENV)/installed-cluster
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -33,6 +39,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 
 $(VENV)/installed-dev: $(VENV)/installed
 	$(PIP_INSTALL) --group dev
+	touch $@
+
+$(VENV)/installed-cluster: $(VENV)/installed-dev
+	$(PIP_INSTALL) --editable '.[cluster]'
 	touch $@
 
 clean:

@@ -20,6 +20,7 @@ from lottery_ray.nodes import Data, FolderData, HubData
 from lottery_ray.tasks import Task
 
 Split = Literal["train", "validation"]
+SPLITS: tuple[Split, ...] = ("train", "validation")
 
 # a trial has the threads of its recipe, and the tokenizer's own would come on top
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

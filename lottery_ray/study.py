@@ -139,7 +139,8 @@ class Site:
     cpus_per_trial: float = 1
     """CPUs that Ray reserves per trial (the recipe's threads are what a trial uses)."""
     gpus_per_trial: float | None = None
-    """GPUs per trial; 0.25 packs four trials on one. None: one where the cluster has any."""
+    """GPUs per trial; 0.25 packs four trials on one. None: one where the cluster has any, or where an
+    autoscaler is yet to start its machines."""
     keep_retrained: bool = False
     """Keep the retrained weights of subnetworks, so that they can be exported. They take much space."""
     checkpoint_minutes: float = 10

@@ -122,10 +122,11 @@ def descendants(node: Node, nodes: Iterable[Node]) -> list[Node]:
 def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
     """Run what is missing on a Ray cluster: this machine, or the one at site.address.
 
-    Raises InputError if a trial wants more CPUs or GPUs than any machine of the cluster has.
+    Raises InputError if a trial wants more CPUs or GPUs than any machine of the cluster has, unless the
+    machines that take trials are yet to come.
     """
     store = Store.open(site.root)
-    _connect(site)
+    connect(site.address or os.environ.get("RAY_ADDRESS", "local"))
     # Tune's own files are of no use after a sweep: what is done is in the root
     scratch = tempfile.mkdtemp(prefix="lottery_ray_tune_")
     nodes = {key(node): node for node in plan.nodes}
@@ -184,8 +185,11 @@ def _trial(
     tune.report({"done": 1})
 
 
-def _connect(site: Site) -> None:
-    address = site.address or os.environ.get("RAY_ADDRESS", "local")
+def connect(address: str) -> None:
+    """Join the Ray cluster at an address ("auto": the one of this machine), or start one here ("local").
+
+    Raises InputError if none answers there, or if it has another version of Ray or Python.
+    """
     # Ray starts its workers through a shell, which would split a path with spaces
     quoted = {"py_executable": shlex.quote(sys.executable)}
     local = {"include_dashboard": False, "runtime_env": quoted} if address == "local" else {}
@@ -194,12 +198,22 @@ def _connect(site: Site) -> None:
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
     except ConnectionError as error:
-        raise InputError(f"--address {address}: no Ray cluster answers there ({error}).") from None
+        raise InputError(
+            f"--address {address}: no Ray cluster answers there ({error}). If it has a token, set"
+            " RAY_AUTH_MODE=token and put the token into ~/.ray/auth_token."
+        ) from None
+    except RuntimeError as error:
+        if "ersion mismatch" not in str(error):
+            raise
+        raise InputError(f"--address {address}: {' '.join(str(error).split())}") from None
 
 
 def _gpus_per_trial(site: Site) -> float:
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     most = {name: max(machine.get(name, 0.0) for machine in machines) for name in ("CPU", "GPU")}
+    if not most["CPU"]:
+        # a head that takes no trials, alone: the autoscaler starts machines when trials wait for them
+        return 1.0 if site.gpus_per_trial is None else site.gpus_per_trial
     wanted = site.gpus_per_trial if site.gpus_per_trial is not None else min(1.0, most["GPU"])
     for flag, name, amount in (
         ("--gpus-per-trial", "GPU", wanted),

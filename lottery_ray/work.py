@@ -17,6 +17,7 @@ from lottery_ray.inputs import MODEL_FILES, model_sha256
 from lottery_ray.nodes import Finetune, FolderModel, HubModel, Model, Node, Pretrain, Recipe, SearchData
 from lottery_ray.rows import held_out, limited, train_subset
 from lottery_ray.store import Attempt, Record
+from lottery_ray.study import Plan
 from lottery_ray.tasks import TASKS
 
 Rows = Literal["train"] | SearchData
@@ -47,17 +48,7 @@ class Work:
 
     def checkpoint(self, model: Model) -> Path:
         """The folder with the pre-trained model and its tokenizer."""
-        match model:
-            case Pretrain():
-                return self.fetch(model)
-            case FolderModel():
-                return _unchanged(Path(self.folders[model.sha256]), model.sha256)
-            case HubModel():
-                from huggingface_hub import snapshot_download
-
-                return Path(
-                    snapshot_download(model.name, revision=model.commit, allow_patterns=list(MODEL_FILES))
-                )
+        return self.fetch(model) if isinstance(model, Pretrain) else pre_trained(model, self.folders)
 
     def initial(self, node: Finetune, start: Literal["pretrained", "random"]) -> models.Network:
         """The network that fine-tuning and retraining start from, on its device."""
@@ -90,6 +81,32 @@ class Work:
         if rows == "train_subset":
             return train_subset(table, task, node.seed, self._table(node, "dev").num_rows)
         return table
+
+
+def pre_trained(model: FolderModel | HubModel, folders: dict[str, str]) -> Path:
+    """The folder on this machine with a pre-trained model and its tokenizer.
+
+    Raises InputError if a folder is not there, or is not what it was when the study was planned.
+    """
+    if isinstance(model, FolderModel):
+        return _unchanged(Path(folders[model.sha256]), model.sha256)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(model.name, revision=model.commit, allow_patterns=list(MODEL_FILES)))
+
+
+def read_inputs(plan: Plan) -> None:
+    """Read all that a plan's trials read from outside the root, as they do; what is on the hub is fetched
+    unless it is in this machine's cache.
+
+    Raises InputError, or an OSError of the hub, if something cannot be read.
+    """
+    for node in plan.nodes:
+        if isinstance(node, Finetune):
+            if not isinstance(node.model, Pretrain):
+                pre_trained(node.model, plan.folders)
+            for split in data.SPLITS:
+                data.table(node.data, TASKS[node.task], split, plan.folders)
 
 
 @functools.cache

@@ -31,8 +31,11 @@ NODES = 2 * 2 * (1 + 2 + 6)
 
 @pytest.fixture(scope="session")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_inputs(tmp_path_factory.mktemp("the inputs"))
+
+
+def make_inputs(folder: Path) -> Path:
     """A folder with `a model` and `some data`: MRPC and RTE in name, agreement of two sentences in fact."""
-    folder = tmp_path_factory.mktemp("the inputs")
     torch.manual_seed(0)
     BertForSequenceClassification(bert_config(dropout=0.1)).bert.save_pretrained(folder / "a model")
     make_tokenizer().save_pretrained(folder / "a model")
