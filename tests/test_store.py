@@ -293,7 +293,7 @@ def test_a_folder_that_is_no_root_is_refused(tmp_path: Path) -> None:
 def test_a_uri_that_cannot_be_a_root_is_refused_with_those_that_can(root: str) -> None:
     # in this order: pyarrow would ask the network for a quarter of an hour about the bucket of "gs://"
     for look in (Store.open, lambda root: Store.open(root, create=True), Store.exists):
-        with pytest.raises(InputError, match=r"(?s)--root .*s3://"):
+        with pytest.raises(InputError, match=r"(?s)The root .*s3://"):
             look(root)
 
 
