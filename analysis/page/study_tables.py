@@ -64,9 +64,11 @@ def versus_paper(found: Analysis) -> Table:
         columns.interval("low", "high", "95% interval", signed),
         columns.long("note"),
     ]
+    models = ", ".join(dict.fromkeys(found.setup["model"]))
     caption = (
         "This study beside the paper: mean and standard deviation over seeds of each, and the difference with"
-        " its 95% Welch interval. Notes flag slips in what was published."
+        " its 95% Welch interval. Notes flag slips in what was published. The paper's model is"
+        f" bert-base-uncased{f'; this study: {models}' if models else ''}."
     )
     return table("versus_paper", caption, found.versus_paper, shown, labels=2)
 
