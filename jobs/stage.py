@@ -30,7 +30,7 @@ def main() -> int:
     stage = tyro.cli(Stage, prog="stage.py", description=__doc__)
     try:
         read_inputs(plan(Study(stage.model, stage.data, stage.tasks)))
-    except InputError as error:
+    except (InputError, OSError) as error:  # the hub's client raises the latter
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0

@@ -246,9 +246,9 @@ def check_root(nodes: list[Machine], root: str) -> list[Check]:
     checks += [
         Check("root, the same", m.name, *_asked(lambda m: _read(m, store.absolute, there), m)) for m in nodes
     ]
-    for name in store.filesystem.get_file_info([f"{store.path}/{name}" for name in there]):
-        if name.type == fs.FileType.File:
-            store.filesystem.delete_file(name.path)
+    for info in store.filesystem.get_file_info([f"{store.path}/{name}" for name in there]):
+        if info.type == fs.FileType.File:
+            store.filesystem.delete_file(info.path)
     return checks
 
 
