@@ -31,7 +31,7 @@ def main() -> int:
     try:
         read_inputs(plan(Study(stage.model, stage.data, stage.tasks)))
     except (InputError, OSError) as error:  # the hub's client raises the latter
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     return 0
 
