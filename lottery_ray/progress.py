@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lottery_ray.nodes import Node, stage, title
-from lottery_ray.study import STAGES, cost
+from lottery_ray.schedule import cost
+from lottery_ray.study import STAGES
 
 
 @dataclass(frozen=True)

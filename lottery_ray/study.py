@@ -18,7 +18,6 @@ from lottery_ray.nodes import (
     Node,
     NullDraws,
     NullKind,
-    Pretrain,
     Recipe,
     Rule,
     Search,
@@ -28,7 +27,6 @@ from lottery_ray.nodes import (
     Structured,
     Ticket,
     key,
-    parents,
     stage,
     with_ancestors,
 )
@@ -408,35 +406,6 @@ def _check_once(flag: str, values: tuple[object, ...]) -> None:
     for value, count in Counter(values).items():
         if count > 1:
             raise InputError(f"{flag}: {value} is given {count} times; name each once.")
-
-
-def cost(node: Node) -> float:
-    """About how many training examples' worth of work a node is; only ratios matter."""
-    match node:
-        case Pretrain():
-            return node.steps * node.batch_size
-        case Finetune() | Search():
-            finetune = node.finetune if isinstance(node, Search) else node
-            size = TASKS[finetune.task].train_size
-            rows = min(finetune.train_limit or size, size)
-            return rows * finetune.recipe.epochs * (0.5 if isinstance(node, Search) else 1)
-        case Ticket():
-            return cost(node.finetune) * node.recipe.epochs / node.finetune.recipe.epochs
-        case NullDraws():
-            # forward passes over some hundred dev examples
-            return 300 * node.draws
-
-
-def remaining_path(nodes: tuple[Node, ...]) -> dict[Node, float]:
-    """{node: cost of the longest chain from it to a leaf}, itself included; parents come first in
-    `nodes`."""
-    longest_child = dict.fromkeys(nodes, 0.0)
-    total: dict[Node, float] = {}
-    for node in reversed(nodes):
-        total[node] = cost(node) + longest_child[node]
-        for parent in parents(node):
-            longest_child[parent] = max(longest_child[parent], total[node])
-    return total
 
 
 def count_by_stage(nodes: tuple[Node, ...], done: set[str]) -> dict[str, tuple[int, int]]:

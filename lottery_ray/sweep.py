@@ -7,7 +7,6 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,11 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from lottery_ray.errors import InputError
-from lottery_ray.nodes import Node, key, parents
+from lottery_ray.nodes import Node, key
 from lottery_ray.progress import Failure, Progress
+from lottery_ray.schedule import Schedule, remaining_path
 from lottery_ray.store import Store
-from lottery_ray.study import Plan, Site, remaining_path
+from lottery_ray.study import Plan, Site
 
 # By default Tune asks a searcher for one pending trial at a time, which with warm processes runs a whole
 # sweep on one of them; it writes five files per trial that nobody reads; and it has a display of its own.
@@ -41,21 +41,18 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
         super().__init__()
         self.store = store
         self.progress = progress
-        self.priority = remaining_path(plan.nodes)
-        self.waiting = [node for node in plan.nodes if node not in progress.done]
+        self.schedule = Schedule(plan.nodes, progress.done, remaining_path(plan.nodes))
         self.trials: dict[str, Node] = {}
         self.tune_trials: dict[str, Any] = {}
         self.old_logs: dict[Node, set[str]] = {}
         self.deaths: Counter[Node] = Counter()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if not self.waiting and not self.trials:
+        if self.schedule.ended:
             return str(Searcher.FINISHED)
-        ready = [node for node in self.waiting if self.progress.done.issuperset(parents(node))]
-        if not ready:
+        node = self.schedule.next()
+        if node is None:
             return None
-        node = max(ready, key=self.priority.__getitem__)
-        self.waiting.remove(node)
         self.trials[trial_id] = node
         self.old_logs[node] = self.store.error_logs(node)
         return {"node": key(node)}
@@ -65,6 +62,7 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
     ) -> None:
         node = self.trials.pop(trial_id)
         if not error:
+            self.schedule.finished(node)
             self.progress.finished(node)
             return
         failure = self.store.failure(node, self.old_logs[node])
@@ -72,12 +70,10 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
             self.deaths[node] += 1
             if self.deaths[node] < DEATHS:
                 self.progress.died(node)
-                self.waiting.append(node)
+                self.schedule.again(node)
                 return
-        dropped = descendants(node, self.waiting)
-        self.waiting = [n for n in self.waiting if n not in dropped]
         cause, log = failure or (self._tune_error(trial_id), "none")
-        self.progress.failed(Failure(node, cause, log), dropped)
+        self.progress.failed(Failure(node, cause, log), self.schedule.failed(node))
 
     def _tune_error(self, trial_id: str) -> str:
         """What Tune knows of a trial that could not write a log: its process died, or did not start."""
@@ -108,15 +104,6 @@ class StartedTrials(tune.Callback):  # type: ignore[misc]
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
-
-
-def descendants(node: Node, nodes: Iterable[Node]) -> list[Node]:
-    """Those of `nodes` (parents first) that need `node`."""
-    found = [node]
-    for other in nodes:
-        if set(parents(other)) & set(found):
-            found.append(other)
-    return found[1:]
 
 
 def run_plan(plan: Plan, site: Site, progress: Progress) -> None:

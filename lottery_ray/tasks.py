@@ -17,7 +17,7 @@ class Task:
     labels: number of classes; 1 is a regression.
     metric: the score that is reported.
     label_range: lowest and highest legal label.
-    train_size: rows of the whole training split, for estimates of cost only.
+    train_size, dev_size: rows of the whole splits, for estimates of cost only.
     validation: name of the dev split on the hub (MNLI has two; the paper reports the matched one).
     """
 
@@ -28,6 +28,7 @@ class Task:
     metric: Metric
     label_range: tuple[float, float]
     train_size: int
+    dev_size: int
     validation: str = "validation"
 
     @property
@@ -36,27 +37,38 @@ class Task:
 
 
 _PAIR = ("sentence1", "sentence2")
+_NLI = ("premise", "hypothesis")
 
 GLUE = {
     task.name: task
     for task in (
-        Task("cola", "CoLA", ("sentence",), 2, "matthews", (0, 1), 8_551),
-        Task("sst2", "SST-2", ("sentence",), 2, "accuracy", (0, 1), 67_349),
-        Task("mrpc", "MRPC", _PAIR, 2, "accuracy", (0, 1), 3_668),
-        Task("stsb", "STS-B", _PAIR, 1, "pearson", (0, 5), 5_749),
-        Task("qqp", "QQP", ("question1", "question2"), 2, "accuracy", (0, 1), 363_846),
-        Task("mnli", "MNLI", ("premise", "hypothesis"), 3, "accuracy", (0, 2), 392_702, "validation_matched"),
-        Task("qnli", "QNLI", ("question", "sentence"), 2, "accuracy", (0, 1), 104_743),
-        Task("rte", "RTE", _PAIR, 2, "accuracy", (0, 1), 2_490),
-        Task("wnli", "WNLI", _PAIR, 2, "accuracy", (0, 1), 635),
+        Task("cola", "CoLA", ("sentence",), 2, "matthews", (0, 1), 8_551, 1_043),
+        Task("sst2", "SST-2", ("sentence",), 2, "accuracy", (0, 1), 67_349, 872),
+        Task("mrpc", "MRPC", _PAIR, 2, "accuracy", (0, 1), 3_668, 408),
+        Task("stsb", "STS-B", _PAIR, 1, "pearson", (0, 5), 5_749, 1_500),
+        Task("qqp", "QQP", ("question1", "question2"), 2, "accuracy", (0, 1), 363_846, 40_430),
+        Task(
+            "mnli",
+            "MNLI",
+            ("premise", "hypothesis"),
+            3,
+            "accuracy",
+            (0, 2),
+            392_702,
+            9_815,
+            "validation_matched",
+        ),
+        Task("qnli", "QNLI", ("question", "sentence"), 2, "accuracy", (0, 1), 104_743, 5_463),
+        Task("rte", "RTE", _PAIR, 2, "accuracy", (0, 1), 2_490, 277),
+        Task("wnli", "WNLI", _PAIR, 2, "accuracy", (0, 1), 635, 71),
     )
 }
 
 EMBEDDED = {
     task.name: task
     for task in (
-        Task("acceptability", "Acceptability", ("sentence",), 2, "matthews", (0, 1), 2_000),
-        Task("similarity", "Similarity", _PAIR, 1, "pearson", (-4, 4), 1_000),
+        Task("acceptability", "Acceptability", ("sentence",), 2, "matthews", (0, 1), 2_000, 600),
+        Task("similarity", "Similarity", _PAIR, 1, "pearson", (-4, 4), 1_000, 500),
     )
 }
 
