@@ -17,6 +17,7 @@ from rich.table import Table
 
 from lottery_ray.errors import InputError
 from lottery_ray.inputs import check_hub_model
+from lottery_ray.journal import Journal
 from lottery_ray.nodes import Finetune, HubModel, key, title
 from lottery_ray.progress import Progress
 from lottery_ray.store import Store
@@ -70,7 +71,7 @@ def run(sweep: Sweep, console: Console) -> int:
     progress = Progress(planned.nodes, {n for n in planned.nodes if key(n) in done}, console)
     if missing:
         # a live display would write over a debugger's prompt
-        with nullcontext() if sweep.debug else progress:
+        with nullcontext() if sweep.debug else progress, Journal(Store.open(sweep.site.root), progress):
             run_missing(sweep, planned, progress)
     reported = report(planned, sweep.site.root)
     return show_end(progress, console) or reported

@@ -64,7 +64,7 @@ class Progress:
     def finished(self, node: Node) -> None:
         self.seconds[node] = time.monotonic() - self.running.pop(node)
         self.done.add(node)
-        self._line(f"{title(node)} · {_duration(self.seconds[node])}")
+        self._line(f"{title(node)} · {duration(self.seconds[node])}")
 
     def died(self, node: Node) -> None:
         """Its process did, and it will run again."""
@@ -91,7 +91,7 @@ class Progress:
             [
                 f"{len(self.running)} running",
                 f"{len(self.failures)} failed",
-                "time left unknown" if left is None else f"about {_duration(left)} left",
+                "time left unknown" if left is None else f"about {duration(left)} left",
             ]
         )
 
@@ -131,7 +131,8 @@ class Progress:
         return Group(table, bar, Text(f"{len(self.done)} of {len(self.nodes)} nodes · {self._state()}"))
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """In words, such as "45 s", "12 min" or "3.4 h"."""
     minutes, hours = round(seconds / 60), seconds / 3600
     if seconds < 90:
         return f"{seconds:.0f} s"

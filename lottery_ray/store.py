@@ -175,6 +175,30 @@ class Store:
         if self.local:
             self.filesystem.move(self._full(draft), self._full(name))
 
+    def write_json(self, name: str, content: Any) -> None:
+        """Write a small file of the root, whole or not at all, over an older one."""
+        self._make_folder(name.rpartition("/")[0])
+        self._write(name, json.dumps(content, indent=1).encode())
+
+    def read_json(self, name: str) -> Any:
+        """The content of a file of the root.
+
+        Raises OSError if it cannot be read, ValueError if it is no JSON.
+        """
+        return json.loads(self._read(name))
+
+    def folders(self, name: str) -> list[str]:
+        """The names of the folders within a folder of the root, in order; none if there is no such one."""
+        infos = self.filesystem.get_file_info(fs.FileSelector(self._full(name), allow_not_found=True))
+        return sorted(info.base_name for info in infos if info.type == fs.FileType.Directory)
+
+    def recorded(self) -> set[str]:
+        """The keys of the nodes that have a record, which is not looked into."""
+        infos = self.filesystem.get_file_info(
+            fs.FileSelector(self._full("nodes"), recursive=True, allow_not_found=True)
+        )
+        return {Path(info.path).parent.name for info in infos if info.base_name == "node.json"}
+
     def read(self, node_key: str) -> Record | None:
         """The record of a node, or None. Raises InputError, naming it, if the record is corrupt."""
         name = f"nodes/{node_key}/node.json"

@@ -1,0 +1,134 @@
+"""What is done, running and failed in a root, while a sweep runs there and after.
+
+python jobs/status.py results/demo
+python jobs/status.py s3://bucket/paper --watch
+"""
+
+import re
+import sys
+import time
+from collections import Counter
+from typing import Annotated
+
+import tyro
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from lottery_ray.errors import InputError
+from lottery_ray.journal import Failed, Planned, Sweep, planned, sweeps
+from lottery_ray.progress import duration
+from lottery_ray.store import Store
+from lottery_ray.study import STAGES
+
+EVERY = 5.0
+"""Seconds between two looks."""
+
+
+def main(
+    root: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ROOT")]],
+    watch: bool = False,
+) -> int:
+    """Say what is done, running and failed in a root, with causes.
+
+    Args:
+        root: A folder or URI that a sweep writes to or has written to.
+        watch: Look again every few seconds, until the sweep ends.
+    """
+    console = Console(highlight=False)
+    try:
+        store = Store.open(root)
+        if not watch or not console.is_terminal:
+            console.print(status(store)[0])
+            return 0
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                view, runs = status(store)
+                live.update(view, refresh=True)
+                if not runs:
+                    return 0
+                time.sleep(EVERY)
+    except InputError as error:
+        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def status(store: Store) -> tuple[RenderableType, bool]:
+    """What to show, and whether a sweep runs: all that run, or else the last one."""
+    now, recorded = time.time(), store.recorded()
+    known = sweeps(store)
+    alive = [sweep for sweep in known if sweep.ended is None and not sweep.gone(now)]
+    views = [of_sweep(sweep, planned(store, sweep), recorded, now) for sweep in alive or known[-1:]]
+    if not views:
+        views = [Text(f"{len(recorded)} nodes are done. No sweep has left a journal here.")]
+    ends = Text(f"Next: python jobs/report.py '{store.named('').rstrip('/')}'", style="dim")
+    return Group(*views, ends), bool(alive)
+
+
+def of_sweep(sweep: Sweep, nodes: list[Planned], recorded: set[str], now: float) -> RenderableType:
+    done = sum(node.key in recorded for node in nodes)
+    parts: list[RenderableType] = [Text(headline(sweep, done, len(nodes), now), style="bold")]
+    parts.append(Padding(by_stage(sweep, nodes, recorded, now), (1, 0)))
+    titles = {node.key: node.title for node in nodes}
+    if sweep.ended is None:
+        word = "was running" if sweep.gone(now) else "running"
+        for node, since in sorted(sweep.running.items(), key=lambda item: item[1]):
+            parts.append(Text(f"{word}  {titles.get(node, node)} · {duration(sweep.heard - since)}"))
+    return Group(*parts, *failures(sweep.failures, sweep.dropped))
+
+
+def headline(sweep: Sweep, done: int, total: int, now: float) -> str:
+    ago = duration(now - sweep.heard)
+    if sweep.ended:
+        left = "" if done == total else " Run the same command again to go on."
+        state = f"{sweep.ended} {ago} ago.{left}"
+    elif sweep.gone(now):
+        state = (
+            f"nothing was heard of it for {ago}: it was killed, or lost its way to the root."
+            " The same command again goes on."
+        )
+    elif sweep.seconds_left is None:
+        state = "it runs, time left unknown."
+    else:
+        state = f"it runs, about {duration(sweep.seconds_left)} left."
+    return f"{done} of {total} nodes done. The sweep of {sweep.host}, begun {when(sweep.begun)}: {state}"
+
+
+def when(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))
+
+
+def by_stage(sweep: Sweep, nodes: list[Planned], recorded: set[str], now: float) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("", "done", "running", "to do", "of"):
+        table.add_column(heading, justify="right" if heading else "left")
+    running = set(sweep.running) if sweep.ended is None and not sweep.gone(now) else set()
+    for stage in STAGES:
+        keys = {node.key for node in nodes if node.stage == stage}
+        if keys:
+            done, runs = keys & recorded, keys & running - recorded
+            counts = len(done), len(runs), len(keys) - len(done) - len(runs), len(keys)
+            table.add_row(stage, *map(str, counts))
+    return table
+
+
+def failures(failed: tuple[Failed, ...], dropped: int) -> list[RenderableType]:
+    """Grouped by cause, whose numbers may differ; the most frequent first."""
+    if not failed:
+        return []
+    groups = Counter(re.sub(r"\d+", "#", failure.cause) for failure in failed)
+    parts: list[RenderableType] = [
+        Text(f"\n{len(failed)} failed; {dropped} that need them cannot run", style="bold red")
+    ]
+    for cause, count in groups.most_common():
+        first = next(f for f in failed if re.sub(r"\d+", "#", f.cause) == cause)
+        parts.append(Text(f"{count} x  {first.cause}\n     {first.title}, log: {first.log}"))
+    return parts
+
+
+if __name__ == "__main__":
+    sys.exit(tyro.cli(main, config=(tyro.conf.FlagCreatePairsOff,)))
