@@ -47,7 +47,7 @@ def _searched(found: Analysis) -> str:
 
 def flags(found: Analysis) -> list[str]:
     """One sentence per thing that makes results odd or weak."""
-    return [*_extremes(found), *_few_rows(found), *_few_draws(found)]
+    return [*_extremes(found), *_few_rows(found), *_few_draws(found), *_short_of_memory(found)]
 
 
 def _extremes(found: Analysis) -> list[str]:
@@ -83,4 +83,16 @@ def _few_draws(found: Analysis) -> list[str]:
     return [
         f"{len(few)} of {len(table)} sets of null draws have as few as {few['draws'].min()} draws: their p"
         f" cannot reach {SIGNIFICANT}, so they test nothing."
+    ]
+
+
+def _short_of_memory(found: Analysis) -> list[str]:
+    table = found.micro_batches
+    smaller = table[["training", "evaluation"]].dropna(how="all")
+    if smaller.empty:
+        return []
+    return [
+        f"{len(smaller)} of {len(table)} nodes ran out of memory and went on in smaller micro-batches, of as"
+        f" few as {int(smaller.min().min())} examples. Their batches are the recipe's, and results equal to"
+        " rounding but for dropout, which is another draw."
     ]

@@ -61,8 +61,23 @@ def setup(root: Root) -> pd.DataFrame:
             "dev_examples": record.result["dev_examples"],
             **{name: value for name, value in identity["recipe"].items() if name != "type"},
         }
+    if several := {task: row["processes"] for task, row in rows.items() if "processes" in row}:
+        for task, row in rows.items():
+            row["processes"] = several.get(task, 1)
     columns = ["task", "model", "data", "train_examples", "held_out", "dev_examples"]
     return pd.DataFrame(rows.values()) if rows else pd.DataFrame(columns=columns)
+
+
+def micro_batches(root: Root) -> pd.DataFrame:
+    """One row per record: columns stage, task, training and evaluation, the most examples that went through
+    the network at once after it had run out of memory (None where it had not)."""
+    names = {"training": "micro_batch", "evaluation": "evaluation_micro_batch"}
+    rows = [
+        {"stage": record.labels["stage"], "task": record.labels["task"]}
+        | {column: record.provenance.get(name) for column, name in names.items()}
+        for record in root.records
+    ]
+    return pd.DataFrame(rows, columns=["stage", "task", *names], dtype=object)
 
 
 def _short(value: str | dict[str, Any]) -> str:

@@ -78,7 +78,9 @@ def check(uri: str, records: Iterable[Record], only: Sequence[str] = ()) -> None
         own = {name: value for name, value in flat.items() if not _may_differ(labels, name)}
         groups[labels["stage"], title(labels["task"]), labels["method"] or ""].append(own)
         if labels["stage"] == "finetune":
+            # the longest tasks alone may be trained in several processes
             shared = {n: v for n, v in own.items() if n.startswith(("model.", "recipe."))}
+            shared.pop("recipe.processes", None)
             groups["finetune", "different tasks", ""].append(shared)
     stages = list(NOUNS)
     for (stage, of, _), identities in sorted(groups.items(), key=lambda group: stages.index(group[0][0])):

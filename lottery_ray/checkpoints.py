@@ -1,8 +1,10 @@
 """Checkpoints within a training node, so that one whose process is killed goes on from where it was.
 
 Data order and dropout follow from the number of the step (streams), and so does the schedule; a checkpoint
-is that number, the trainable weights and the optimiser's state. On a CPU the result is bit by bit that of a
-run without a stop.
+is that number, the trainable weights, the optimiser's state, and the size of micro-batches where memory has
+run out. On a CPU the result is bit by bit that of a run without a stop.
+
+Of the processes of a trial the first one reads and writes them, and tells the others.
 """
 
 import json
@@ -11,11 +13,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from accelerate.state import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
 from safetensors.torch import load, save
 from torch import nn
 from torch.optim import Optimizer
 
 from lottery_ray.errors import InputError
+from lottery_ray.micro_batches import MicroBatch
 from lottery_ray.nodes import Node
 from lottery_ray.store import Store
 
@@ -30,7 +35,7 @@ class Checkpoints:
     are for, and the record names the devices.
 
     resumed_at_step, resumed_from (devices), seconds: of the runs whose work this one went on with.
-    warnings: why a checkpoint was not used, or not written.
+    micro_batch: what the training has come down to. warnings: why a checkpoint was not used, or not written.
     """
 
     store: Store
@@ -41,6 +46,7 @@ class Checkpoints:
     resumed_at_step: list[int] = field(default_factory=list)
     resumed_from: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    micro_batch: MicroBatch = field(default_factory=MicroBatch)
     warnings: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -48,27 +54,33 @@ class Checkpoints:
 
     def restore(self, network: nn.Module, optimizer: Optimizer) -> int:
         """Put the newest usable checkpoint into both; returns the step to go on with, 0 without one."""
+        (content,) = broadcast_object_list([self._newest() if PartialState().is_main_process else None])
+        if content is None:
+            return 0
+        _put(load(content), network, optimizer)
+        state = _header(content)
+        self.resumed_at_step = [*state["resumed_at_step"], state["step"]]
+        self.resumed_from = [*state["resumed_from"], state["device"]]
+        self.seconds = state["seconds"]
+        self.micro_batch.size = state["micro_batch"]
+        return int(state["step"])
+
+    def _newest(self) -> bytes | None:
         for name in self.store.checkpoints(self.node):
             try:
                 content = self.store.read_checkpoint(name)
             except (InputError, OSError) as error:
                 self.warnings.append(str(error))
                 continue
-            state = _header(content)
-            if state["made_with"] != self.made_with:
-                self.warnings.append(f"{name} was made with other parents or packages, and was not used.")
-                continue
-            _put(load(content), network, optimizer)
-            self.resumed_at_step = [*state["resumed_at_step"], state["step"]]
-            self.resumed_from = [*state["resumed_from"], state["device"]]
-            self.seconds = state["seconds"]
-            return int(state["step"])
-        return 0
+            if _header(content)["made_with"] == self.made_with:
+                return content
+            self.warnings.append(f"{name} was made with other parents or packages, and was not used.")
+        return None
 
     def keep(self, step: int, network: nn.Module, optimizer: Optimizer) -> None:
         """Before a step: write a checkpoint if the last one is too old."""
         now = time.monotonic()
-        if now - self._last < 60 * self.minutes:
+        if now - self._last < 60 * self.minutes or not PartialState().is_main_process:
             return
         state = {
             "step": step,
@@ -77,6 +89,7 @@ class Checkpoints:
             "resumed_at_step": self.resumed_at_step,
             "resumed_from": self.resumed_from,
             "seconds": self.seconds + now - self._began,
+            "micro_batch": self.micro_batch.size,
         }
         content = save(_tensors(network, optimizer), {"state": json.dumps(state)})
         try:
@@ -87,9 +100,14 @@ class Checkpoints:
         self._last = now
 
     def provenance(self) -> dict[str, Any]:
-        """What a record says of them."""
-        found = {"resumed_at_step": self.resumed_at_step, "resumed_from": self.resumed_from}
-        return found | {"checkpoint_warnings": self.warnings}
+        """What a record says of them. micro_batch: the smallest of the processes' own."""
+        sizes = gather_object([self.micro_batch.size])
+        return {
+            "resumed_at_step": self.resumed_at_step,
+            "resumed_from": self.resumed_from,
+            "checkpoint_warnings": self.warnings,
+            "micro_batch": min((size for size in sizes if size), default=None),
+        }
 
 
 def _header(content: bytes) -> dict[str, Any]:

@@ -53,7 +53,7 @@ def _finetune(node: Finetune, work: Work) -> dict[str, Any]:
     if node.start == "frozen":
         models.freeze_encoder(network)
     train(network, train_set, task, node.seed, node.recipe, work.accelerator, work.checkpoints)
-    logits = predict(network, dev, work.accelerator)
+    logits = predict(network, dev, work.accelerator, micro_batch=work.evaluated)
     if node.start == "pretrained":
         models.save(network, work.attempt.folder)
         work.tokenizer(node).save_pretrained(work.attempt.folder)
@@ -96,7 +96,7 @@ def _search_structured(
 
     def look(heads: np.ndarray, mlps: np.ndarray) -> search.Scored:
         logits, importance = predict_with_importance(
-            network, encoded, task, heads, mlps, work.accelerator, method
+            network, encoded, task, heads, mlps, work.accelerator, method, work.evaluated
         )
         return search.Scored(pruning_score(task.metric, encoded.labels, logits), importance)
 
@@ -126,7 +126,8 @@ def _search_magnitude(
     def look(kept: np.ndarray) -> float:
         # masks of later steps lie within those of earlier ones, so zeroing in place is enough
         models.prune_weights(network, models.weight_mask(network, kept))
-        return pruning_score(task.metric, encoded.labels, predict(network, encoded, work.accelerator))
+        logits = predict(network, encoded, work.accelerator, micro_batch=work.evaluated)
+        return pruning_score(task.metric, encoded.labels, logits)
 
     steps, good = search.magnitude(_magnitudes(network), look, method, node.floor, node.down_to)
     return [
@@ -159,7 +160,7 @@ def _ticket(node: Ticket, work: Work) -> dict[str, Any]:
     network = work.fine_tuned(full)
     weights = models.weights_kept(network, mask)
     _prune(network, mask, node, "compacted")
-    pruned = predict(network, dev, work.accelerator)
+    pruned = predict(network, dev, work.accelerator, micro_batch=work.evaluated)
     _write_predictions(work.attempt.folder / "pruned.arrow", dev, pruned)
 
     work.accelerator.free_memory()
@@ -168,7 +169,7 @@ def _ticket(node: Ticket, work: Work) -> dict[str, Any]:
     train(network, train_set, task, full.seed, node.recipe, work.accelerator, work.checkpoints)
     if node.removal == "released":
         released.reload(network, mask)
-    retrained = predict(network, dev, work.accelerator)
+    retrained = predict(network, dev, work.accelerator, micro_batch=work.evaluated)
     _write_predictions(work.attempt.folder / "retrained.arrow", dev, retrained)
     if work.keep_retrained:
         models.save(network, work.attempt.folder / "retrained", mask)
@@ -275,10 +276,10 @@ def _predict_under(network: models.Network, mask: Mask, encoded: data.Encoded, w
     """Logits of the network under a mask; it is whole again afterwards."""
     if mask[0].component != "weight":
         gates = models.full_gates(masks.heads(mask), masks.mlps(mask), work.accelerator.device)
-        return predict(network, encoded, work.accelerator, gates)
+        return predict(network, encoded, work.accelerator, gates, work.evaluated)
     whole = {name: parameter.detach().clone() for name, parameter in models.prunable(network).items()}
     models.prune_weights(network, mask)
-    logits = predict(network, encoded, work.accelerator)
+    logits = predict(network, encoded, work.accelerator, micro_batch=work.evaluated)
     with torch.no_grad():
         for name, parameter in models.prunable(network).items():
             parameter.copy_(whole[name])

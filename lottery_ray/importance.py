@@ -9,6 +9,7 @@ which gives sum_t |sum_{i<=t} g_i| over batches of 64 in the order of the file: 
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from accelerate import Accelerator
 from torch.nn import functional as F
 
 from lottery_ray.data import Encoded, batches_by_length, pack
+from lottery_ray.micro_batches import MicroBatch, each_once
 from lottery_ray.models import Gates, Network, full_gates
 from lottery_ray.nodes import Structured
 from lottery_ray.tasks import Task
@@ -41,14 +43,24 @@ def example_losses(logits: torch.Tensor, labels: torch.Tensor, task: Task) -> to
 
 @torch.no_grad()
 def predict(
-    network: Network, encoded: Encoded, accelerator: Accelerator, gates: Gates | None = None
+    network: Network,
+    encoded: Encoded,
+    accelerator: Accelerator,
+    gates: Gates | None = None,
+    micro_batch: MicroBatch | None = None,
 ) -> np.ndarray:
-    """Logits float32 (n, classes), in the order of `encoded`. gates: in place of the network's own."""
-    network = accelerator.prepare(network).eval()
+    """Logits float32 (n, classes), in the order of `encoded`. network: on its device. gates: in place of the
+    network's own. micro_batch: what fits into memory, as far as it is known."""
+    network.eval()
     logits: dict[int, np.ndarray] = {}
-    for rows in batches_by_length(encoded, BATCH):
+
+    def evaluate(rows: np.ndarray) -> None:
         batch = pack(encoded, rows).to(accelerator.device)
-        logits |= dict(zip(rows.tolist(), network(batch, gates).float().cpu().numpy(), strict=True))
+        logits.update(zip(rows.tolist(), network(batch, gates).float().cpu().numpy(), strict=True))
+
+    micro_batch = micro_batch or MicroBatch()
+    for rows in batches_by_length(encoded, BATCH):
+        each_once(rows, micro_batch, evaluate)
     return _in_order(logits)
 
 
@@ -60,33 +72,41 @@ def predict_with_importance(
     mlps: np.ndarray,
     accelerator: Accelerator,
     method: Structured,
+    micro_batch: MicroBatch | None = None,
 ) -> tuple[np.ndarray, Importance]:
     """Logits float32 (n, classes) of the network under a mask, and the importance of all components, also
-    of masked ones. heads: bool (layers, heads); mlps: bool (layers,). method: which importance, and what
-    heads are normalised over."""
-    network = accelerator.prepare(network).eval().requires_grad_(False)
+    of masked ones. network: on its device. heads: bool (layers, heads); mlps: bool (layers,). method: which
+    importance, and what heads are normalised over. micro_batch: what fits into memory, as far as it is known;
+    the batches of cumulative importance stay what they are."""
+    network.eval().requires_grad_(False)
     mask = full_gates(heads, mlps, accelerator.device)
     cumulative = method.importance == "cumulative"
     batches = _in_file_order(encoded) if cumulative else batches_by_length(encoded, BATCH)
     totals = [torch.zeros_like(gate[0], dtype=torch.float64) for gate in (mask.heads, mask.mlps)]
     sums = [torch.zeros_like(total) for total in totals]
     logits: dict[int, np.ndarray] = {}
-    for rows in batches:
+
+    def evaluate(size: int, rows: np.ndarray) -> None:
         batch = pack(encoded, rows).to(accelerator.device)
         count = 1 if cumulative else len(rows)
         gates = Gates(
             mask.heads.repeat(count, 1, 1).requires_grad_(), mask.mlps.repeat(count, 1).requires_grad_()
         )
         batch_logits = network(batch, gates)
-        losses = example_losses(batch_logits, batch.labels, task)
-        loss = losses.mean() if cumulative else losses.sum()
+        loss = example_losses(batch_logits, batch.labels, task).sum()
+        loss = loss / size if cumulative else loss
         for number, gradient in enumerate(torch.autograd.grad(loss, (gates.heads, gates.mlps))):
             if cumulative:
                 sums[number] += gradient.double()[0]
-                totals[number] += sums[number].abs()
             else:
                 totals[number] += gradient.double().abs().sum(0)
-        logits |= dict(zip(rows.tolist(), batch_logits.detach().float().cpu().numpy(), strict=True))
+        logits.update(zip(rows.tolist(), batch_logits.detach().float().cpu().numpy(), strict=True))
+
+    micro_batch = micro_batch or MicroBatch()
+    for rows in batches:
+        each_once(rows, micro_batch, partial(evaluate, len(rows)))
+        for total, gradients in zip(totals, sums, strict=True):
+            total += gradients.abs()
     head_scores, mlp_scores = ((total / len(encoded)).cpu().numpy() for total in totals)
     over = heads if method.layer_norm == "survivors" else np.ones_like(heads)
     return _in_order(logits), Importance(normalised(head_scores, over), mlp_scores)

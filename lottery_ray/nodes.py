@@ -102,7 +102,10 @@ class Recipe:
     """Retrain structured tickets with their pruned parts cut out, or multiplied by zero. With dropout
     the two draw different random numbers."""
     threads: int = 1
-    """CPU threads of a trial; results differ in their last bits between numbers of threads."""
+    """CPU threads of a process; results differ in their last bits between numbers of threads."""
+    processes: int = before(1)
+    """Processes, each with a GPU, that share every batch of a training; with dropout their number changes the
+    random numbers drawn."""
 
 
 @dataclass(frozen=True)
@@ -352,6 +355,11 @@ def parents(node: Node | Published) -> tuple[Node, ...]:
 
 def sources_of(node: Ticket | NullDraws) -> tuple[Search, ...]:
     return node.sources if isinstance(node, Ticket) else (node.source,)
+
+
+def processes(node: Node | Published) -> int:
+    """In how many processes it runs: trainings may have several."""
+    return node.recipe.processes if isinstance(node, Finetune | Ticket) else 1
 
 
 def stage(node: Node | Published) -> str:

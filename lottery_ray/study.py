@@ -126,6 +126,9 @@ class Study:
     """Where text, code and sound practice differ."""
     recipe: Recipe = Recipe()
     """How networks are trained."""
+    parallel_tasks: tuple[str, ...] = ()
+    """With several processes (--recipe.processes): the tasks whose trainings have them, such as the longest,
+    mnli and qqp. None named: all."""
 
 
 @dataclass(frozen=True)
@@ -135,10 +138,11 @@ class Site:
     root: str = "results"
     """Where results go: a folder or a pyarrow.fs URI (file://, s3://, gs://)."""
     cpus_per_trial: float = 1
-    """CPUs that Ray reserves per trial (the recipe's threads are what a trial uses)."""
+    """CPUs that Ray reserves per process of a trial (the recipe's threads are what it uses)."""
     gpus_per_trial: float | None = None
     """GPUs per trial; 0.25 packs four trials on one. None: one where the cluster has any, or where an
-    autoscaler is yet to start its machines."""
+    autoscaler is yet to start its machines. Trials of several processes have one for each, unless this is
+    0."""
     keep_retrained: bool = False
     """Keep the retrained weights of subnetworks, so that they can be exported. They take much space."""
     checkpoint_minutes: float = 10
@@ -214,12 +218,11 @@ def plan(study: Study) -> Plan:
     _check_choices(study)
     folders: dict[str, str] = {}
     model = inputs.model(study.model, study.recipe, folders)
-    # the layout changes how structured tickets are retrained, and nothing else
-    recipe = replace(study.recipe, layout=Recipe().layout)
     grid: Grid = {}
     leaves: list[Node] = []
     for name in study.tasks:
         data = inputs.data(study.data, TASKS[name], folders)
+        recipe = _recipe(study, name)
         for seed in study.seeds:
             full = Finetune(name, seed, model, data, recipe, study.train_limit, held_out=study.held_out)
             leaves.append(full)
@@ -234,6 +237,14 @@ def plan(study: Study) -> Plan:
     for place in grid:
         leaves += _tickets(study, grid, place)
     return Plan(with_ancestors(leaves), folders)
+
+
+def _recipe(study: Study, task: str) -> Recipe:
+    """Of a task's full models, and but for the layout of its tickets: it changes how structured ones are
+    retrained, and nothing else."""
+    one = study.parallel_tasks and task not in study.parallel_tasks
+    processes = 1 if one else study.recipe.processes
+    return replace(study.recipe, layout=Recipe().layout, processes=processes)
 
 
 Grid = dict[tuple[str, int, str], Search]
@@ -321,6 +332,7 @@ def _check_choices(study: Study) -> None:
     tasks = EMBEDDED if study.data == inputs.EMBEDDED else GLUE
     for flag, chosen, known in (
         ("--tasks", study.tasks, tasks),
+        ("--parallel-tasks", study.parallel_tasks, study.tasks),
         ("--methods", study.methods, METHODS),
         ("--kinds", study.kinds, KINDS),
         ("--baselines", study.baselines, BASELINES),
@@ -345,14 +357,26 @@ def _check_choices(study: Study) -> None:
         ("--recipe.epochs", study.recipe.epochs),
         ("--recipe.batch-size", study.recipe.batch_size),
         ("--recipe.threads", study.recipe.threads),
+        ("--recipe.processes", study.recipe.processes),
     ):
         if value is not None and value < 1:
             raise InputError(f"{flag} {value}: must be at least 1.")
     if study.null_draws < 0:
         raise InputError(f"--null-draws {study.null_draws}: must be at least 0.")
+    _check_processes(study.recipe, study.parallel_tasks)
     _check_search_data(study)
     _check_sizes(study)
     _check_kinds(study)
+
+
+def _check_processes(recipe: Recipe, parallel_tasks: tuple[str, ...]) -> None:
+    if recipe.processes > recipe.batch_size:
+        raise InputError(
+            f"--recipe.processes {recipe.processes}: must be at most --recipe.batch-size {recipe.batch_size},"
+            " which they share."
+        )
+    if parallel_tasks and recipe.processes == 1:
+        raise InputError(f"--parallel-tasks {' '.join(parallel_tasks)}: needs --recipe.processes 2 or more.")
 
 
 def _check_search_data(study: Study) -> None:

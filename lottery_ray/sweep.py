@@ -15,7 +15,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from lottery_ray.errors import InputError
-from lottery_ray.nodes import Node, key
+from lottery_ray.nodes import Node, key, processes
 from lottery_ray.progress import Failure, Progress
 from lottery_ray.schedule import Schedule, remaining_path
 from lottery_ray.store import Store
@@ -119,8 +119,13 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
     nodes = {key(node): node for node in plan.nodes}
     searcher = GraphSearcher(plan, store, progress)
     try:
-        gpus = _gpus_per_trial(site)
+        most = max(map(processes, plan.nodes))
+        gpus = _gpus_per_trial(site, most)
         progress.console.print(f"each trial has {site.cpus_per_trial:g} CPUs and {gpus:g} GPUs")
+        if most > 1:
+            wanted = _resources(most, site, gpus)
+            progress.console.print(f"of {most} processes: {wanted['CPU']:g} CPUs, {wanted['GPU']:g} GPUs")
+        several = {key(node): processes(node) for node in plan.nodes if processes(node) > 1}
         trainable = tune.with_resources(
             tune.with_parameters(
                 _trial,
@@ -131,7 +136,9 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
                 keep_retrained=site.keep_retrained,
                 checkpoint_minutes=site.checkpoint_minutes,
             ),
-            {"CPU": site.cpus_per_trial, "GPU": gpus},
+            lambda config: tune.PlacementGroupFactory(
+                [_resources(several.get(config["node"], 1), site, gpus)]
+            ),
         )
         tune.Tuner(
             trainable,
@@ -147,6 +154,11 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
     finally:
         ray.shutdown()
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _resources(count: int, site: Site, gpus: float) -> dict[str, float]:
+    """Of a trial of so many processes. Several have a whole GPU each, for NCCL lets none share one."""
+    return {"CPU": count * site.cpus_per_trial, "GPU": count if count > 1 and gpus else gpus}
 
 
 def _trial(
@@ -195,16 +207,19 @@ def connect(address: str) -> None:
         raise InputError(f"--address {address}: {' '.join(str(error).split())}") from None
 
 
-def _gpus_per_trial(site: Site) -> float:
+def _gpus_per_trial(site: Site, most_processes: int) -> float:
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     most = {name: max(machine.get(name, 0.0) for machine in machines) for name in ("CPU", "GPU")}
     if not most["CPU"]:
         # a head that takes no trials, alone: the autoscaler starts machines when trials wait for them
         return 1.0 if site.gpus_per_trial is None else site.gpus_per_trial
     wanted = site.gpus_per_trial if site.gpus_per_trial is not None else min(1.0, most["GPU"])
+    together = _resources(most_processes, site, wanted)
     for flag, name, amount in (
         ("--gpus-per-trial", "GPU", wanted),
         ("--cpus-per-trial", "CPU", site.cpus_per_trial),
+        ("--recipe.processes", "GPU", together["GPU"]),
+        ("--recipe.processes", "CPU", together["CPU"]),
     ):
         if amount > most[name]:
             raise InputError(

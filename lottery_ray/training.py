@@ -1,12 +1,17 @@
 """The training loop: the paper's recipe, on packed batches."""
 
+from functools import partial
+
+import numpy as np
 import torch
 from accelerate import Accelerator
 from transformers import get_linear_schedule_with_warmup
 
 from lottery_ray.checkpoints import Checkpoints
 from lottery_ray.data import Encoded, pack
+from lottery_ray.gradients import whole_gradient
 from lottery_ray.importance import example_losses
+from lottery_ray.micro_batches import MicroBatch
 from lottery_ray.models import Network
 from lottery_ray.nodes import Recipe
 from lottery_ray.streams import generator, seed
@@ -25,7 +30,11 @@ def train(
     """Train in place by the recipe; every batch is a uniform draw from what is left of the epoch.
 
     Data order and dropout come from (task, seed, stream, step), so that a network and its tickets see
-    the same. checkpoints: where to go on from, and to leave some.
+    the same. network: on its device. checkpoints: where to go on from, and to leave some.
+
+    A step's batch may be cut: into the shares of processes, and into micro-batches from where memory has run
+    out. The gradient is that of the whole batch, to rounding. Dropout is drawn by the place in the batch that
+    a part begins at; with dropout, a batch cut otherwise is thus another draw of the same training.
     """
     per_epoch = -(-len(encoded) // recipe.batch_size)
     steps = per_epoch * recipe.epochs
@@ -38,11 +47,20 @@ def train(
         weight_decay=recipe.weight_decay,
         fused=True,
     )
-    network, optimizer = accelerator.prepare(network, adamw)
+    optimizer = accelerator.prepare(adamw)
     start = checkpoints.restore(network, optimizer) if checkpoints else 0
-    warmup = round(recipe.warmup * steps)
-    schedule = accelerator.prepare(get_linear_schedule_with_warmup(adamw, warmup, steps, start - 1))
+    micro_batch = checkpoints.micro_batch if checkpoints else MicroBatch()
+    # Accelerate's own would take a step per process
+    schedule = get_linear_schedule_with_warmup(adamw, round(recipe.warmup * steps), steps, start - 1)
     masked = [(network.get_parameter(name), kept) for name, kept in network.weight_masks.items()]
+
+    def backward(step: int, rows: np.ndarray, places: np.ndarray) -> None:
+        first = int(places[0])
+        torch.manual_seed(seed(task.name, node_seed, "dropout", step, *([first] if first else [])))
+        batch = pack(encoded, rows[places]).to(accelerator.device)
+        losses = example_losses(network(batch), batch.labels, task)
+        accelerator.backward(losses.sum() / len(rows))
+
     network.train()
     for step in range(start, steps):
         if checkpoints and step > start:
@@ -51,10 +69,7 @@ def train(
         if number == 0 or step == start:
             order = generator(task.name, node_seed, "order", epoch).permutation(len(encoded))
         rows = order[number * recipe.batch_size : (number + 1) * recipe.batch_size]
-        batch = pack(encoded, rows).to(accelerator.device)
-        torch.manual_seed(seed(task.name, node_seed, "dropout", step))
-        loss = example_losses(network(batch), batch.labels, task).mean()
-        accelerator.backward(loss)
+        whole_gradient(trained, len(rows), partial(backward, step, rows), accelerator, micro_batch)
         for parameter, kept in masked:
             # before the clip, as torch.nn.utils.prune does, so that pruned weights do not count in it
             assert parameter.grad is not None

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ import torch
 from accelerate import Accelerator
 
 import lottery_ray
-from lottery_ray import models
+from lottery_ray import models, parallel
 from lottery_ray.checkpoints import Checkpoints
 from lottery_ray.execute import execute
-from lottery_ray.nodes import Finetune, Node, NullDraws, Pretrain, Recipe, Search, Ticket, key
+from lottery_ray.micro_batches import MicroBatch
+from lottery_ray.nodes import Finetune, Node, NullDraws, Pretrain, Recipe, Search, Ticket, key, processes
 from lottery_ray.store import Attempt, Record, Store
 from lottery_ray.study import Site
 from lottery_ray.work import Work
@@ -44,15 +46,20 @@ def run(
 
     folders: {identity: path} of the plan's model and data. cpu: leave a GPU alone. keep_retrained: whether
     a ticket leaves its retrained weights, too. checkpoint_minutes: how old a checkpoint within a training
-    may get. A failure leaves its traceback as error.txt in the attempt, and is raised.
+    may get. A failure leaves its traceback as error.txt in the attempt, and is raised. Where one of a node's
+    several processes is killed, ProcessDied is raised, and there is no error.txt, as if this one had been.
     """
     store = Store.open(root)
     if record := store.read(key(node)):
         return record
     attempt = store.begin(node)
     scratch = Path(tempfile.mkdtemp(prefix="lottery_ray_"))
+    work = (node, attempt, scratch, folders, cpu, keep_retrained, checkpoint_minutes)
     try:
-        return _attempt(node, attempt, scratch, folders, cpu, keep_retrained, checkpoint_minutes)
+        done: Record = parallel.run(_attempt, work, processes(node), cpu=cpu)
+        return done
+    except parallel.ProcessDied:
+        raise
     except Exception as error:
         attempt.fail(error)
         raise
@@ -69,23 +76,31 @@ def _attempt(
     cpu: bool,
     keep_retrained: bool,
     checkpoint_minutes: float,
-) -> Record:
+) -> Record | None:
+    """Of several processes the first one alone writes to the root, and returns the record."""
     if not cpu and not torch.cuda.is_available():
         raise RuntimeError("This trial was given a GPU, but torch sees none: is it a CPU build?")
     started = time.time()
     inputs = attempt.store.inputs(node)
     recipe = _recipe(node)
+    accelerator = models.accelerator(recipe.precision, cpu=cpu)
     torch.set_num_threads(recipe.threads)
     _glibc()
-    accelerator = models.accelerator(recipe.precision, cpu=cpu)
+    if not accelerator.is_main_process:
+        scratch = scratch / str(accelerator.process_index)
+        attempt = replace(attempt, folder=scratch / "attempt")
+        attempt.folder.mkdir(parents=True)
     made_with = {
         "parents": {parent.key: parent.digest for parent in inputs.values()},
         "packages": _packages(),
     }
     checkpoints = Checkpoints(attempt.store, node, checkpoint_minutes, made_with, _device(accelerator))
-    work = Work(attempt, inputs, folders, scratch, accelerator, keep_retrained, checkpoints)
+    work = Work(
+        attempt, inputs, folders, scratch, accelerator, keep_retrained, checkpoints, evaluated=MicroBatch()
+    )
     result = execute(node, work)
-    return attempt.publish(result, _provenance(started, accelerator, checkpoints), inputs)
+    provenance = _provenance(started, work)
+    return attempt.publish(result, provenance, inputs) if accelerator.is_main_process else None
 
 
 @functools.cache
@@ -137,7 +152,8 @@ def _device(accelerator: Accelerator) -> str:
     return platform.processor() or "cpu"
 
 
-def _provenance(started: float, accelerator: Accelerator, checkpoints: Checkpoints) -> dict[str, Any]:
+def _provenance(started: float, work: Work) -> dict[str, Any]:
+    accelerator, checkpoints = work.accelerator, work.checkpoints
     cuda = accelerator.device.type == "cuda"
     return {
         "started": started,
@@ -151,6 +167,7 @@ def _provenance(started: float, accelerator: Accelerator, checkpoints: Checkpoin
         "commit": _commit(),
         "packages": _packages(),
         **checkpoints.provenance(),
+        "evaluation_micro_batch": work.evaluated.size,
     }
 
 

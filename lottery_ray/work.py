@@ -14,6 +14,7 @@ from lottery_ray import data, models
 from lottery_ray.checkpoints import Checkpoints
 from lottery_ray.errors import InputError
 from lottery_ray.inputs import MODEL_FILES, model_sha256
+from lottery_ray.micro_batches import MicroBatch
 from lottery_ray.nodes import Finetune, FolderModel, HubModel, Model, Node, Pretrain, Recipe, SearchData
 from lottery_ray.rows import held_out, limited, train_subset
 from lottery_ray.store import Attempt, Record
@@ -28,7 +29,8 @@ class Work:
     """What a node works with.
 
     folders: {identity: path} of the plan. scratch: for remote artifacts. keep_retrained: whether tickets
-    leave their retrained weights. checkpoints: those within a training.
+    leave their retrained weights. checkpoints: those within a training. evaluated: the micro-batches that
+    evaluation has come down to.
     """
 
     attempt: Attempt
@@ -38,6 +40,7 @@ class Work:
     accelerator: Accelerator
     keep_retrained: bool
     checkpoints: Checkpoints
+    evaluated: MicroBatch
 
     def fetch(self, node: Node, *names: str) -> Path:
         """The folder that holds these artifacts of a parent (all of them, if none is named)."""
@@ -53,13 +56,16 @@ class Work:
     def initial(self, node: Finetune, start: Literal["pretrained", "random"]) -> models.Network:
         """The network that fine-tuning and retraining start from, on its device."""
         folder = self.checkpoint(node.model)
-        network = models.initial(folder, TASKS[node.task], node.seed, start)
-        return cast(models.Network, self.accelerator.prepare(network))
+        return self._placed(models.initial(folder, TASKS[node.task], node.seed, start))
 
     def fine_tuned(self, node: Finetune) -> models.Network:
         """The network that fine-tuning left, on its device."""
-        network = models.load(self.fetch(node, "config.json", "model.safetensors"))
-        return cast(models.Network, self.accelerator.prepare(network))
+        return self._placed(models.load(self.fetch(node, "config.json", "model.safetensors")))
+
+    def _placed(self, network: models.Network) -> models.Network:
+        """With its precision, and as it is: Accelerate would wrap it where a trial has several processes
+        (`gradients` says what is done instead)."""
+        return cast(models.Network, self.accelerator.prepare_model(network, evaluation_mode=True))
 
     def tokenizer(self, node: Finetune) -> PreTrainedTokenizerBase:
         found: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(self.checkpoint(node.model))

@@ -393,6 +393,15 @@ def test_several_studies_in_one_root_are_refused(
     assert words in str(refusal.value)
 
 
+def test_tasks_of_one_study_may_have_been_trained_in_several_processes(tmp_path: Path) -> None:
+    recipe = Recipe(processes=4)
+    found = analyse(Planted(tmp_path).fill(with_study(recipe=recipe, parallel_tasks=("similarity",))))
+    assert dict(zip(found.setup["task"], found.setup["processes"], strict=True)) == {
+        "acceptability": 1,
+        "similarity": 4,
+    }
+
+
 def test_seeds_of_different_studies_are_refused_too(tmp_path: Path) -> None:
     Planted(tmp_path).fill(with_study(seeds=(1,)))
     other = with_study(seeds=(2,), train_limit=64)

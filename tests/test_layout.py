@@ -16,8 +16,8 @@ TORCH_FREE = [
     "published progress journal",
 ]
 TORCH = [
-    "data networks pruning models importance search checkpoints training pretraining released",
-    "work execute trial debug export",
+    "data networks pruning models micro_batches importance search checkpoints gradients training pretraining",
+    "released work execute parallel trial debug export",
 ]
 RAY = ["sweep cluster"]
 ORDER = " ".join(TORCH_FREE + TORCH + RAY).split()

@@ -93,7 +93,7 @@ def test_an_identity_holds_every_field_with_its_default_and_the_version() -> Non
         "finetune": key(FULL),
         "sources": [key(STRUCTURED)],
         "kind": "good",
-        "recipe": {"type": "Recipe"} | dataclasses.asdict(Recipe()),
+        "recipe": identity(Recipe()),
         "draw": 0,
     }
 

@@ -22,9 +22,12 @@ from lottery_ray.nodes import (
     FolderModel,
     HubModel,
     Pretrain,
+    Recipe,
     Search,
     Ticket,
     key,
+    labels,
+    processes,
 )
 from lottery_ray.store import Store
 from lottery_ray.study import PRESETS, Study, plan
@@ -489,3 +492,37 @@ def test_a_dry_run_counts_what_is_done(command: Command, tmp_path: Path) -> None
     says(out, "pretrain 1 0 1")
     assert [line.split()[1] for line in out.splitlines() if line.startswith("done ")] == [key(Pretrain())]
     assert sorted(root.rglob("*")) == before
+
+
+def test_the_longest_tasks_alone_may_be_trained_in_several_processes(place: Path) -> None:
+    recipe = Recipe(processes=4)
+    named = plan(replace(study(place, "mrpc", "mnli"), recipe=recipe, parallel_tasks=("mnli",))).nodes
+    for node in named:
+        assert processes(node) == (
+            4 if labels(node)["task"] == "mnli" and not isinstance(node, Search) else 1
+        )
+    alone = plan(study(place, "mrpc")).nodes
+    assert set(alone) <= set(named), "the other tasks' nodes stay what they are"
+    every = plan(replace(study(place, "mrpc", "mnli"), recipe=recipe)).nodes
+    assert {processes(node) for node in every if isinstance(node, Ticket)} == {4}
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (("--recipe.processes", "0"), "--recipe.processes 0: must be at least 1."),
+        (("--recipe.processes", "33"), "must be at most --recipe.batch-size 32"),
+        (("--parallel-tasks", "mrpc"), "--parallel-tasks mrpc: needs --recipe.processes 2 or more."),
+        (
+            ("--recipe.processes", "2", "--parallel-tasks", "mnli"),
+            "--parallel-tasks mnli: unknown; choose from",
+        ),
+    ],
+)
+def test_processes_that_cannot_be_are_refused(
+    place: Path, command: Command, flags: tuple[str, ...], words: str
+) -> None:
+    own = ("--model", str(place / "model"), "--data", str(place / "data"), "--tasks", "mrpc")
+    status, _, error = command("glue", *own, "--dry-run", *flags)
+    assert status == 2
+    says(error, words)
