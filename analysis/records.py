@@ -175,5 +175,5 @@ def _check_parents(records: tuple[Record, ...]) -> None:
             if digests.get(parent, read) != read:
                 raise InputError(
                     f"The record nodes/{record.key}/node.json was made from another run of {parent} than the"
-                    " one now in the root. Delete it, and its node runs again."
+                    " one now in the root. Run the study again, and it is made again."
                 )

@@ -69,7 +69,7 @@ class Checkpoints:
         for name in self.store.checkpoints(self.node):
             try:
                 content = self.store.read_checkpoint(name)
-            except (InputError, OSError) as error:
+            except InputError as error:
                 self.warnings.append(str(error))
                 continue
             if _header(content)["made_with"] == self.made_with:
@@ -94,7 +94,7 @@ class Checkpoints:
         content = save(_tensors(network, optimizer), {"state": json.dumps(state)})
         try:
             self.store.keep_checkpoint(self.node, step, content)
-        except OSError as error:
+        except InputError as error:
             # the work goes on without what would have insured it
             self.warnings.append(f"No checkpoint before step {step}: {error}")
         self._last = now

@@ -1,4 +1,4 @@
-"""Where results live: a root that is a local folder or any pyarrow.fs URI (file://, s3://, gs://).
+"""Where results live: the records of a root, and their artifacts.
 
     ROOT/lottery.json                     the format version of the root
     ROOT/nodes/<key>/node.json            a node's record: it exists whole, or it does not
@@ -7,8 +7,9 @@
     ROOT/nodes/<key>/checkpoint/...       where whoever runs a training node next goes on
 
 An attempt writes into a folder of its own and publishes node.json last, atomically; what is
-published is never replaced, so two drivers on one root cannot mix their results. Every artifact is
-checked against the record's sha256 before it is read. Nothing in a root is ever unpickled.
+published is never replaced, so two drivers on one root cannot mix their results; where object storage
+cannot promise that, readers refuse a mixture. Every artifact is checked against the record's sha256 before
+it is read. Nothing in a root is ever unpickled.
 """
 
 import contextlib
@@ -19,20 +20,17 @@ import shutil
 import tempfile
 import traceback
 import uuid
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-from pyarrow import fs
-
 from lottery_ray.errors import InputError
 from lottery_ray.nodes import Node, Published, identity, key, labels, parents, title
+from lottery_ray.roots import FIRST_ATTEMPTS, Root, full_disk
 
 FORMAT = 1
 FORMAT_FILE = "lottery.json"
-SCHEMES = ("file", "s3", "gs")
 
 
 def sha256(path: Path) -> str:
@@ -70,12 +68,8 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Store:
-    """A root. Make one with `Store.open`."""
-
-    uri: str
-    filesystem: fs.FileSystem
-    path: str
+class Store(Root):
+    """The records of a root. Make one with `Store.open`."""
 
     @classmethod
     def open(cls, root: str, *, create: bool = False) -> "Store":
@@ -84,96 +78,44 @@ class Store:
         Raises InputError if the scheme is unknown, if the root was written by a newer format version,
         if it is no root (unless `create`), or if it cannot be written (with `create`).
         """
-        store = cls._at(root)
+        if create:
+            cls.at(root, FIRST_ATTEMPTS)._try_to_write()
+        store = cls.at(root)
         store._check_format(create)
         return store
 
     @classmethod
     def exists(cls, root: str) -> bool:
         """Whether there is anything at this root. Raises InputError if it cannot be read."""
-        try:
-            return cls._at(root)._exists("")
-        except OSError as error:
-            raise InputError(f"The root {root} cannot be read: {error}") from None
+        return cls.at(root, FIRST_ATTEMPTS)._exists("")
 
-    @classmethod
-    def _at(cls, root: str) -> "Store":
-        if "://" not in root:
-            return cls(root, fs.LocalFileSystem(), str(Path(root).expanduser().resolve()))
-        scheme, _, place = root.partition("://")
-        known = "A root is a folder, or a file://, s3:// or gs:// URI."
-        if scheme not in SCHEMES or not place.strip("/"):
-            raise InputError(f"The root {root} is no such place. {known}")
-        try:
-            filesystem, path = fs.FileSystem.from_uri(root)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(f"The root {root}: {error}. {known}") from None
-        return cls(root, filesystem, path)
+    def _try_to_write(self) -> None:
+        # written first: the answers to reading say less of what is wrong
+        probe = f".{uuid.uuid4().hex}"
+        self._make_folder("")
+        self._write(probe, b"")
+        self._delete(probe)
 
     def _check_format(self, create: bool) -> None:
-        try:
-            if create:
-                self._make_folder("")
-                probe = f".{uuid.uuid4().hex}"
-                self._write(probe, b"")
-                self.filesystem.delete_file(self._full(probe))
-            if self._exists(FORMAT_FILE):
+        found = 0
+        if self._exists(FORMAT_FILE):
+            try:
                 found = json.loads(self._read(FORMAT_FILE))["format"]
                 if not isinstance(found, int):
                     raise TypeError
-            else:
-                found = 0
-                if create:
-                    self._write(FORMAT_FILE, json.dumps({"format": FORMAT}).encode())
-        except OSError as error:
-            raise InputError(
-                f"The root {self.uri} cannot be {'written' if create else 'read'}: {error}"
-            ) from None
-        except (json.JSONDecodeError, KeyError, TypeError):
-            raise InputError(
-                f'{self.named(FORMAT_FILE)} is corrupt; it should hold {{"format": 1}}.'
-            ) from None
+            except (ValueError, KeyError, TypeError):
+                raise InputError(
+                    f'{self.named(FORMAT_FILE)} is corrupt; it should hold {{"format": 1}}.'
+                ) from None
+        elif create:
+            self._write(FORMAT_FILE, json.dumps({"format": FORMAT}).encode())
+        else:
+            raise InputError(f"{self.uri} is no root of a study: it has no {FORMAT_FILE}.")
         if found > FORMAT:
             raise InputError(
                 f"The root {self.uri} was written by a newer lottery_ray (format {found}; this one reads"
                 f" up to {FORMAT}). Update lottery_ray, or name another root."
             )
-        if found == 0 and not create:
-            raise InputError(f"{self.uri} is no root of a study: it has no {FORMAT_FILE}.")
-
-    @property
-    def absolute(self) -> str:
-        """The root in words that mean the same in any working directory."""
-        return self.uri if "://" in self.uri else self.path
-
-    def named(self, name: str) -> str:
-        """A file of the root, as a person would name it: without the options of a URI."""
-        return f"{self.absolute.partition('?')[0]}/{name}"
-
-    @property
-    def local(self) -> bool:
-        return isinstance(self.filesystem, fs.LocalFileSystem)
-
-    def _full(self, name: str) -> str:
-        return f"{self.path}/{name}" if name else self.path
-
-    def _exists(self, name: str) -> bool:
-        return bool(self.filesystem.get_file_info(self._full(name)).type != fs.FileType.NotFound)
-
-    def _read(self, name: str) -> bytes:
-        with self.filesystem.open_input_file(self._full(name)) as file:
-            return bytes(file.read())
-
-    def _make_folder(self, name: str) -> None:
-        self.filesystem.create_dir(self._full(name), recursive=True)
-
-    def _write(self, name: str, content: bytes) -> None:
-        """Whole or not at all, as objects are written anyway."""
-        draft = f"{name}.{uuid.uuid4().hex[:8]}" if self.local else name
-        with self.filesystem.open_output_stream(self._full(draft)) as file:
-            file.write(content)
-        if self.local:
-            self.filesystem.move(self._full(draft), self._full(name))
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a small file of the root, whole or not at all, over an older one."""
@@ -224,10 +166,29 @@ class Store:
 
     def records(self) -> Iterator[Record]:
         """All records of the root, in the order of their keys."""
-        selector = fs.FileSelector(self._full("nodes"), allow_not_found=True)
-        for info in sorted(self.filesystem.get_file_info(selector), key=lambda info: info.path):
-            if record := self.read(info.base_name):
+        for folder in self._list("nodes"):
+            if record := self.read(folder.rpartition("/")[2]):
                 yield record
+
+    def set_aside_outdated(self) -> list[Record]:
+        """Take from the root, and return, the records that were made from another run of a parent than the
+        one in the root, and those that were made from them. They are kept beside their artifacts.
+
+        Two drivers at once on object storage leave such records, and so does a deleted record, where a
+        device is not deterministic.
+        """
+        records = {record.key: record for record in self.records()}
+        outdated: dict[str, Record] = {}
+        changed = True
+        while changed:
+            found = [r for k, r in records.items() if k not in outdated and _outdated(r, records, outdated)]
+            outdated |= {record.key: record for record in found}
+            changed = bool(found)
+        for record in outdated.values():
+            name = f"nodes/{record.key}/node.json"
+            self._write(f"nodes/{record.key}/{record.attempt}/node.json", self._read(name))
+            self._delete(name)
+        return list(outdated.values())
 
     def fetch(self, record: Record, name: str, into: Path | None = None) -> Path:
         """A local path of one artifact, its sha256 checked; a remote one is copied to `into`.
@@ -241,7 +202,7 @@ class Store:
             path = (into or Path(tempfile.mkdtemp(prefix="lottery_ray_"))) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             if self._exists(artifact):
-                path.write_bytes(self._read(artifact))
+                self._download(artifact, path)
         if not path.is_file():
             raise InputError(f"{self.named(artifact)} is missing, though its node is recorded as done.")
         if sha256(path) != record.artifacts[name]:
@@ -266,10 +227,11 @@ class Store:
         digests = {record.key: record.digest for record in found.values()}
         for parent, record in found.items():
             for ancestor, read in record.parents.items():
-                if digests.get(ancestor, read) != read:
+                # two parents must agree, too, on what only they have read
+                if digests.setdefault(ancestor, read) != read:
                     raise InputError(
                         f"{title(parent)} ({record.key}) was made from another run of {ancestor} than the"
-                        " one now in the root. Delete its node.json, and it runs again."
+                        " one now in the root. Run the study again, and it is made again."
                     )
         return found
 
@@ -288,10 +250,8 @@ class Store:
 
     def checkpoints(self, node: Node) -> list[str]:
         """A node's checkpoints, as paths within the root, the newest first."""
-        folder = self._full(self._checkpoint_folder(node))
-        infos = self.filesystem.get_file_info(fs.FileSelector(folder, allow_not_found=True))
-        names = [info.path[len(self.path) + 1 :] for info in infos if info.extension == "safetensors"]
-        return sorted(names, reverse=True)
+        names = self._list(self._checkpoint_folder(node))
+        return [name for name in reversed(names) if name.endswith(".safetensors")]
 
     def keep_checkpoint(self, node: Node, step: int, content: bytes) -> None:
         """Keep a node's checkpoint, whole or not at all, in place of those before."""
@@ -301,7 +261,9 @@ class Store:
         name = f"{self._checkpoint_folder(node)}/{step:09}-{checksum}.safetensors"
         self._write(name, content)
         for old in set(before) - {name}:
-            self.filesystem.delete_file(self._full(old))
+            # another driver may have removed it
+            with contextlib.suppress(InputError):
+                self._delete(old)
 
     def read_checkpoint(self, name: str) -> bytes:
         """Raises InputError if it is corrupt."""
@@ -311,17 +273,15 @@ class Store:
         return content
 
     def drop_checkpoints(self, node: Node | Published) -> None:
-        """Remove all of a node's. Another driver may be removing or writing them at this moment."""
-        folder = self._checkpoint_folder(node)
-        if self._exists(folder):
-            with contextlib.suppress(OSError):
-                self.filesystem.delete_dir(self._full(folder))
+        """Remove all of a node's, if that can be done."""
+        with contextlib.suppress(InputError):
+            if self._exists(self._checkpoint_folder(node)):
+                self._delete_folder(self._checkpoint_folder(node))
 
     def error_logs(self, node: Node) -> set[str]:
         """The logs that failed runs of a node have left, as paths within the root."""
-        folder = self._full(f"nodes/{key(node)}")
-        infos = self.filesystem.get_file_info(fs.FileSelector(folder, recursive=True, allow_not_found=True))
-        return {info.path[len(self.path) + 1 :] for info in infos if info.base_name == "error.txt"}
+        names = self._list(f"nodes/{key(node)}", recursive=True)
+        return {name for name in names if name.endswith("/error.txt")}
 
     def failure(self, node: Node, before: Set[str] = frozenset()) -> tuple[str, str] | None:
         """Cause in one line, and where the whole log is, of a failed run of a node.
@@ -333,6 +293,13 @@ class Store:
             return None
         relative = max(logs)
         return self._read(relative).decode().partition("\n")[0], self.named(relative)
+
+
+def _outdated(record: Record, records: Mapping[str, Record], outdated: Mapping[str, Record]) -> bool:
+    return any(
+        parent in outdated or (parent in records and records[parent].digest != read)
+        for parent, read in record.parents.items()
+    )
 
 
 @dataclass(frozen=True)
@@ -387,21 +354,28 @@ class Attempt:
         draft.unlink()
 
     def _upload(self, files: list[Path], text: bytes) -> None:
-        """Objects appear whole. Between the look and the write another driver may publish: then the
-        last one stands, whole, and readers whose parents disagree refuse (`Store.inputs`)."""
+        """Objects appear whole. Between the look and the write another driver may publish, and pyarrow has
+        no conditional write: then the last one stands, whole, and readers whose parents disagree refuse
+        (`Store.inputs`)."""
         record = f"nodes/{key(self.node)}/node.json"
-        self.store._make_folder(self._place)
         for path in files:
             name = path.relative_to(self.folder).as_posix()
-            self.store._write(f"{self._place}/{name}", path.read_bytes())
+            self.store._upload(path, f"{self._place}/{name}")
         if not self.store._exists(record):
             self.store._write(record, text)
 
     def fail(self, error: Exception) -> None:
-        """Keep a failed run's cause, in one line, and its traceback where `Store.failure` finds them."""
-        cause = " ".join(traceback.format_exception_only(error)).split()
+        """Keep a failed run's cause, in one line, and its traceback where `Store.failure` finds them.
+
+        Raises InputError, in words, if a full disk was the cause.
+        """
+        full = full_disk(error, self.folder, Path(tempfile.gettempdir()))
+        cause = " ".join(traceback.format_exception_only(full or error)).split()
         log = "\n".join([" ".join(cause), "", *traceback.format_exception(error)])
+        if full or not self.store.local:
+            # half-written artifacts, which take the room that the log needs
+            shutil.rmtree(self.folder)
         self.store._make_folder(self._place)
         self.store._write(f"{self._place}/error.txt", log.encode())
-        if not self.store.local:
-            shutil.rmtree(self.folder)
+        if full:
+            raise full from error
