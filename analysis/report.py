@@ -16,6 +16,7 @@ from analysis.page import latex
 from analysis.page import side_by_side as page_of_two
 from analysis.tables import Analysis, analyse
 from lottery_ray.errors import InputError
+from lottery_ray.roots import room
 from lottery_ray.store import Store
 
 
@@ -31,13 +32,14 @@ def write(root: str, console: Console | None = None, only: Sequence[str] = ()) -
     found = analyse(root, only)
     folder = _folder(root)
     _make(folder)
-    _write_csv(found, folder)
-    latex.write(found, folder)
-    tidy.write(found, folder / "numbers.parquet")
-    drawn = figures.draw(found)
-    figures.save(drawn, folder / "figures")
     index = folder / "index.html"
-    index.write_text(page.render(found, drawn), encoding="utf-8")
+    with room(folder):
+        _write_csv(found, folder)
+        latex.write(found, folder)
+        tidy.write(found, folder / "numbers.parquet")
+        drawn = figures.draw(found)
+        figures.save(drawn, folder / "figures")
+        index.write_text(page.render(found, drawn), encoding="utf-8")
     terminal.show(found, console)
     _say(index, console)
     return index
@@ -59,13 +61,15 @@ def write_two(
     found = comparison.compare(analyse(root, only), analyse(other, other_only))
     folder = _folder(root) / f"beside-{_name(other)}"
     _make(folder)
-    _write_csv(found, folder)
-    for table in page_of_two.tables(found):
-        (folder / f"{table.name}.tex").write_text(latex.latex(table), encoding="utf-8")
+    with room(folder):
+        _write_csv(found, folder)
+        for table in page_of_two.tables(found):
+            (folder / f"{table.name}.tex").write_text(latex.latex(table), encoding="utf-8")
     drawn = figures_of_two.draw(found)
-    figures.save(drawn, folder / "figures")
     index = folder / "index.html"
-    index.write_text(page_of_two.render(found, drawn), encoding="utf-8")
+    with room(folder):
+        figures.save(drawn, folder / "figures")
+        index.write_text(page_of_two.render(found, drawn), encoding="utf-8")
     terminal.show_two(found, console)
     _say(index, console)
     return index

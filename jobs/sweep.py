@@ -60,6 +60,7 @@ def run(sweep: Sweep, console: Console) -> int:
     if sweep.dry_run:
         show_plan(sweep, planned, records(sweep.site.root, create=False), console)
         return 0
+    show_outdated(sweep.site.root, console)
     done = records(sweep.site.root, create=True)
     missing = [node for node in planned.nodes if key(node) not in done]
     console.print(
@@ -99,6 +100,12 @@ def records(root: str, *, create: bool) -> set[str]:
     if not create and not Store.exists(root):
         return set()
     return {record.key for record in Store.open(root, create=create).records()}
+
+
+def show_outdated(root: str, console: Console) -> None:
+    """Set aside what two drivers at once may leave, so that it is made again."""
+    for record in Store.open(root, create=True).set_aside_outdated():
+        console.print(f"{record.key} was made from another run of its parents, and is made again.")
 
 
 def show_plan(sweep: Sweep, planned: Plan, done: set[str], console: Console) -> None:

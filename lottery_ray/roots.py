@@ -75,6 +75,17 @@ def full_disk(error: Exception, *folders: Path) -> InputError | None:
     )
 
 
+@contextmanager
+def room(*folders: Path) -> Iterator[None]:
+    """For what writes into these folders. Raises InputError, in words, if a disk is full."""
+    try:
+        yield
+    except Exception as error:
+        if full := full_disk(error, *folders):
+            raise full from error
+        raise
+
+
 @dataclass(frozen=True)
 class Root:
     """Files in a folder or under a URI, by their names within it."""
@@ -144,12 +155,21 @@ class Root:
         return sorted(info.path[len(self.path) + 1 :] for info in infos)
 
     def _read(self, name: str) -> bytes:
+        content = self._read_if_there(name)
+        if content is None:
+            raise InputError(f"{self.named(name)} is missing.")
+        return content
+
+    def _read_if_there(self, name: str) -> bytes | None:
         def read() -> bytes:
             with self.filesystem.open_input_file(self._full(name)) as file:
                 return bytes(file.read())
 
         with self._reached():
-            return _answered(read)
+            try:
+                return _answered(read)
+            except FileNotFoundError:
+                return None
 
     def _make_folder(self, name: str) -> None:
         """Object storage needs none."""

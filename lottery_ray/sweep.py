@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
             self.schedule.finished(node)
             self.progress.finished(node)
             return
-        failure = self.store.failure(node, self.old_logs[node])
+        failure = self._failure(node)
         if failure is None:
             self.deaths[node] += 1
             if self.deaths[node] < DEATHS:
@@ -74,6 +75,13 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
                 return
         cause, log = failure or (self._tune_error(trial_id), "none")
         self.progress.failed(Failure(node, cause, log), self.schedule.failed(node))
+
+    def _failure(self, node: Node) -> tuple[str, str] | None:
+        """Tune would call an error in its searcher one of the trial; a root out of reach is told when the
+        next node is asked for."""
+        with suppress(InputError):
+            return self.store.failure(node, self.old_logs[node])
+        return None
 
     def _tune_error(self, trial_id: str) -> str:
         """What Tune knows of a trial that could not write a log: its process died, or did not start."""
