@@ -77,7 +77,12 @@ def _skeleton(config: Any) -> Network:
 def _pretrained(folder: Path, config: Any) -> Network:
     return Network(
         AutoModelForSequenceClassification.from_pretrained(
-            folder, config=config, attn_implementation=_attention(config), dtype=torch.float32
+            folder,
+            config=config,
+            attn_implementation=_attention(config),
+            dtype=torch.float32,
+            # pickled weights beside them, or instead, are not looked at
+            use_safetensors=True,
         )
     )
 

@@ -1,4 +1,4 @@
-"""Real HTTP servers on loopback that misbehave as networks and S3 do: a proxy, and one that always refuses."""
+"""Real HTTP servers on loopback that misbehave as networks and S3 do: a proxy, and one that refuses."""
 
 import http.client
 import itertools
@@ -51,12 +51,12 @@ class Forwarding(Answering):
     """Hands requests on to a server, or misbehaves."""
 
     server_behind: ClassVar[str]
-    behave: ClassVar[Callable[[int], Behaviour]]
+    behave: ClassVar[Callable[[int, str], Behaviour]]
     numbers: ClassVar[Iterator[int]]
 
     def do(self) -> None:
         body = self.body()
-        behaviour = type(self).behave(next(self.numbers))
+        behaviour = type(self).behave(next(self.numbers), f"{self.command} {self.path}")
         if behaviour == "refuse":
             self.refuse(503, "SlowDown")
         elif behaviour == "drop":
@@ -95,8 +95,9 @@ class Forwarding(Answering):
 
 
 @contextmanager
-def proxy(server: str, behave: Callable[[int], Behaviour]) -> Iterator[str]:
-    """In front of server (host:port); yields its own. behave: of the first, second, ... request."""
+def proxy(server: str, behave: Callable[[int, str], Behaviour]) -> Iterator[str]:
+    """In front of server (host:port); yields its own. behave: of the first, second, ... request, such as
+    "GET /path"."""
     settings = {"server_behind": server, "behave": staticmethod(behave), "numbers": itertools.count()}
     with _listening(type("Front", (Forwarding,), settings)) as front:
         yield front

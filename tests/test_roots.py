@@ -38,7 +38,7 @@ def test_a_request_that_fails_is_made_again(
 ) -> None:
     seen = []
 
-    def behave(number: int) -> Behaviour:
+    def behave(number: int, _: str) -> Behaviour:
         seen.append(number)
         often = 14 if behaviour == "stall" else 3
         return behaviour if number % often == 1 else "pass"
@@ -55,7 +55,7 @@ def test_a_request_that_fails_is_made_again(
 
 
 def test_requests_are_made_again_however_many_have_failed_before(s3_root: str, s3_server: str) -> None:
-    with proxy(s3_server, lambda number: "refuse" if number % 2 else "pass") as front:
+    with proxy(s3_server, lambda number, _: "refuse" if number % 2 else "pass") as front:
         store = Store.open(behind(front, s3_root, s3_server), create=True)
         for number in range(60):
             assert not store._exists(f"absent-{number}")
@@ -64,7 +64,7 @@ def test_requests_are_made_again_however_many_have_failed_before(s3_root: str, s
 def test_a_root_that_goes_away_is_told_in_one_line(s3_root: str, s3_server: str) -> None:
     attempts = []
 
-    def refuse(number: int) -> Behaviour:
+    def refuse(number: int, _: str) -> Behaviour:
         attempts.append(number)
         return "refuse"
 
