@@ -14,6 +14,7 @@ import uuid
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lottery_ray.errors import InputError
 from lottery_ray.nodes import key, stage, title
 from lottery_ray.progress import Progress
 from lottery_ray.store import Store
@@ -109,7 +110,7 @@ class Journal:
             ended=ended,
         )
         # the work goes on where its journal cannot be written
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(InputError):
             self.store.write_json(f"sweeps/{self.name}/now.json", asdict(said))
 
 
@@ -117,7 +118,7 @@ def sweeps(store: Store) -> list[Sweep]:
     """All that have run on a root, the newest last."""
     found = []
     for name in store.folders("sweeps"):
-        with contextlib.suppress(OSError):  # it is about to begin
+        with contextlib.suppress(InputError):  # it is about to begin
             said: dict[str, Any] = store.read_json(f"sweeps/{name}/now.json")
             failures = tuple(Failed(**failure) for failure in said.pop("failures"))
             found.append(Sweep(**said, failures=failures))

@@ -129,21 +129,18 @@ class Store(Root):
     def read_json(self, name: str) -> Any:
         """The content of a file of the root.
 
-        Raises OSError if it cannot be read, ValueError if it is no JSON.
+        Raises InputError if it cannot be read, ValueError if it is no JSON.
         """
         return json.loads(self._read(name))
 
     def folders(self, name: str) -> list[str]:
         """The names of the folders within a folder of the root, in order; none if there is no such one."""
-        infos = self.filesystem.get_file_info(fs.FileSelector(self._full(name), allow_not_found=True))
-        return sorted(info.base_name for info in infos if info.type == fs.FileType.Directory)
+        return [folder.rpartition("/")[2] for folder in self._list(name)]
 
     def recorded(self) -> set[str]:
         """The keys of the nodes that have a record, which is not looked into."""
-        infos = self.filesystem.get_file_info(
-            fs.FileSelector(self._full("nodes"), recursive=True, allow_not_found=True)
-        )
-        return {Path(info.path).parent.name for info in infos if info.base_name == "node.json"}
+        names = self._list("nodes", recursive=True)
+        return {name.split("/")[1] for name in names if name.endswith("/node.json")}
 
     def read(self, node_key: str) -> Record | None:
         """The record of a node, or None. Raises InputError, naming it, if the record is corrupt."""
@@ -171,7 +168,7 @@ class Store(Root):
 
     def records(self) -> Iterator[Record]:
         """All records of the root, in the order of their keys."""
-        keys = [folder.rpartition("/")[2] for folder in self._list("nodes")]
+        keys = self.folders("nodes")
         with ThreadPoolExecutor(READERS) as pool:
             yield from filter(None, pool.map(self.read, keys))
 
@@ -191,7 +188,7 @@ class Store(Root):
             changed = bool(found)
         for record in outdated.values():
             name = f"nodes/{record.key}/node.json"
-            self._write(f"nodes/{record.key}/{record.attempt}/node.json", self._read(name))
+            self._write(f"nodes/{record.key}/{record.attempt}/outdated.json", self._read(name))
             self._delete(name)
         return list(outdated.values())
 

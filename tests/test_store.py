@@ -358,7 +358,7 @@ def test_a_slower_driver_on_object_storage_is_noticed_and_mended(s3_root: str, s
         store.inputs(TICKET)
     assert store.set_aside_outdated() == [before]
     assert store.read(key(SEARCH)) is None
-    assert store._exists(f"nodes/{before.key}/{before.attempt}/node.json")
+    assert store._exists(f"nodes/{before.key}/{before.attempt}/outdated.json")
     publish(store, SEARCH)
     assert len(store.inputs(TICKET)) == 3
     assert store.set_aside_outdated() == []
