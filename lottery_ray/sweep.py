@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.tune.execution import class_cache
 from ray.tune.search import Searcher
 
 from lottery_ray.errors import InputError
@@ -27,6 +28,9 @@ from lottery_ray.study import Plan, Site
 os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "8")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+# Tune would hand the driver's AWS credentials to trials as a setting of theirs, and Ray logs those on every node
+class_cache.ENV_VARS_TO_PROPAGATE -= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+class_cache.ENV_VARS_TO_PROPAGATE -= {"AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 
 
 DEATHS = 5
