@@ -28,7 +28,7 @@ from lottery_ray.study import Plan, Site
 os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "8")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-# Tune would hand the driver's AWS credentials to trials as a setting of theirs, and Ray logs those on every node
+# Tune would hand the driver's AWS credentials to trials as a setting, and Ray logs those
 class_cache.ENV_VARS_TO_PROPAGATE -= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
 class_cache.ENV_VARS_TO_PROPAGATE -= {"AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 
