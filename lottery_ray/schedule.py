@@ -105,6 +105,10 @@ class Schedule:
         """Nothing waits and nothing is out."""
         return not self._waiting and not self._out
 
+    def peek(self) -> Node | None:
+        """What `next` would hand out."""
+        return self._ready[0][2] if self._ready else None
+
     def next(self) -> Node | None:
         """Hand out a node; None where all that wait need one that is out."""
         if not self._ready:

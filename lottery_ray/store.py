@@ -229,6 +229,11 @@ class Store:
             if record := self.read(info.base_name):
                 yield record
 
+    def begun(self) -> set[str]:
+        """Keys of the nodes of which there is anything, if only a log."""
+        selector = fs.FileSelector(self._full("nodes"), allow_not_found=True)
+        return {info.base_name for info in self.filesystem.get_file_info(selector)}
+
     def fetch(self, record: Record, name: str, into: Path | None = None) -> Path:
         """A local path of one artifact, its sha256 checked; a remote one is copied to `into`.
 
