@@ -214,7 +214,7 @@ def main(
     Args:
         total: Seconds of all nodes together.
         slots: How many trials run at once, for real.
-        simulate_slots: How many do in the simulation.
+        simulate_slots: How many do in the simulation; at least 4.
         between: Seconds between two nodes of a slot, in the simulation.
         efficiency: Of several GPUs in one trial, where 1 is a speed-up by their number.
         nodes: How many nodes; 405 are the paper's.

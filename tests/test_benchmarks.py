@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
     ("script", "flags"),
     [
         ("sweep_overhead", ("--nodes", "12", "--slots", "2", "--seconds", "0.1", "--sizes")),
-        ("makespan", ("--nodes", "18", "--slots", "2", "--simulate-slots", "3", "--total", "4")),
+        ("makespan", ("--nodes", "18", "--slots", "2", "--simulate-slots", "4", "--total", "4")),
     ],
 )
 def test_a_benchmark_runs_and_writes_its_numbers(script: str, flags: tuple[str, ...], tmp_path: Path) -> None:
