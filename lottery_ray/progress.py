@@ -1,6 +1,7 @@
 """One progress display for a sweep: live in a terminal, a line per finished node in a log file."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 
 from rich.console import Console, Group, RenderableType
@@ -40,6 +41,13 @@ class Progress:
     most_running: int = 1
 
     def __post_init__(self) -> None:
+        # sums by stage, since a line per node must not look at every node
+        self._left = dict.fromkeys(STAGES, 0.0)
+        self._known = dict.fromkeys(STAGES, 0.0)
+        self._spent = dict.fromkeys(STAGES, 0.0)
+        for node in self.nodes:
+            if node not in self.done:
+                self._left[stage(node)] += cost(node)
         self._live = Live(
             get_renderable=self._display,
             console=self.console,
@@ -63,6 +71,9 @@ class Progress:
 
     def finished(self, node: Node) -> None:
         self.seconds[node] = time.monotonic() - self.running.pop(node)
+        self._spent[stage(node)] += self.seconds[node]
+        self._known[stage(node)] += cost(node)
+        self._left[stage(node)] -= cost(node)
         self.done.add(node)
         self._line(f"{title(node)} · {duration(self.seconds[node])}")
 
@@ -76,6 +87,8 @@ class Progress:
         self.running.pop(failure.node, None)
         self.failures.append(failure)
         self.dropped += dropped
+        for node in (failure.node, *dropped):
+            self._left[stage(node)] -= cost(node)
         self._line(f"FAILED {title(failure.node)} · {failure.cause}")
 
     def _line(self, event: str) -> None:
@@ -98,35 +111,29 @@ class Progress:
     def seconds_left(self) -> float | None:
         """From the seconds per unit of cost of finished nodes, of the same stage where there are any; None
         before the first."""
-        # copies: the display is drawn by a thread of its own
-        seconds, running = dict(self.seconds), dict(self.running)
-        if not seconds:
+        if not self.seconds:
             return None
-        overall = sum(seconds.values()) / sum(map(cost, seconds))
-        rates = {}
-        for name in STAGES:
-            known = [node for node in seconds if stage(node) == name]
-            rates[name] = sum(seconds[node] for node in known) / sum(map(cost, known)) if known else overall
-        gone = set(self.done) | set(self.dropped) | {failure.node for failure in self.failures}
+        overall = sum(self._spent.values()) / sum(self._known.values())
+        rates = {
+            name: self._spent[name] / self._known[name] if self._known[name] else overall for name in STAGES
+        }
+        left = sum(self._left[name] * rates[name] for name in STAGES)
         now = time.monotonic()
-        left = 0.0
-        for node in self.nodes:
-            if node not in gone:
-                spent = now - running[node] if node in running else 0.0
-                left += max(0.0, cost(node) * rates[stage(node)] - spent)
+        # a copy: the display is drawn by a thread of its own
+        for node, started in list(self.running.items()):
+            left -= min(now - started, cost(node) * rates[stage(node)])
         return left / self.most_running
 
     def _display(self) -> RenderableType:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for heading in ("", "done", "running", "failed", "of"):
             table.add_column(heading, justify="right" if heading else "left")
-        done, running = list(self.done), list(self.running)
         failed = [failure.node for failure in self.failures]
+        groups = self.done, self.running, failed, self.nodes
+        columns = [Counter(map(stage, list(group))) for group in groups]
         for name in STAGES:
-            row = [sum(stage(node) == name for node in group) for group in (done, running, failed)]
-            total = sum(stage(node) == name for node in self.nodes)
-            if total:
-                table.add_row(name, *map(str, row), str(total))
+            if columns[-1][name]:
+                table.add_row(name, *(str(column[name]) for column in columns))
         bar = ProgressBar(total=len(self.nodes), completed=len(self.done), width=40)
         return Group(table, bar, Text(f"{len(self.done)} of {len(self.nodes)} nodes · {self._state()}"))
 

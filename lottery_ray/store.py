@@ -192,6 +192,10 @@ class Store(Root):
             self._delete(name)
         return list(outdated.values())
 
+    def begun(self) -> set[str]:
+        """Keys of the nodes of which there is anything, if only a log."""
+        return {folder.rpartition("/")[2] for folder in self._list("nodes")}
+
     def fetch(self, record: Record, name: str, into: Path | None = None) -> Path:
         """A local path of one artifact, its sha256 checked; a remote one is copied to `into`.
 

@@ -7,6 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from typing import Any
 import ray
 from ray import tune
 from ray.tune.execution import class_cache
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from lottery_ray.errors import InputError
@@ -24,8 +27,10 @@ from lottery_ray.store import Store
 from lottery_ray.study import Plan, Site
 
 # By default Tune asks a searcher for one pending trial at a time, which with warm processes runs a whole
-# sweep on one of them; it writes five files per trial that nobody reads; and it has a display of its own.
-os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "8")
+# sweep on one of them (GraphSearcher says when it is enough); it writes five files per trial that nobody
+# reads, and a snapshot of all trials every ten seconds or so; and it has a display of its own.
+os.environ.setdefault("TUNE_MAX_PENDING_TRIALS_PG", "1000000")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "1000000")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 # Tune would hand the driver's AWS credentials to trials as a setting, and Ray logs those
@@ -35,6 +40,10 @@ class_cache.ENV_VARS_TO_PROPAGATE -= {"AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 
 DEATHS = 5
 """So often the process of a node may die before the node counts as failed."""
+
+
+AHEAD = 8
+"""So many nodes are handed out before there is room for them: those that new machines are started for."""
 
 
 class GraphSearcher(Searcher):  # type: ignore[misc]
@@ -48,24 +57,42 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
         self.progress = progress
         self.schedule = Schedule(plan.nodes, progress.done, remaining_path(plan.nodes))
         self.trials: dict[str, Node] = {}
+        self.waiting: dict[str, Node] = {}
         self.tune_trials: dict[str, Any] = {}
+        self.begun = store.begun()
         self.old_logs: dict[Node, set[str]] = {}
         self.deaths: Counter[Node] = Counter()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.schedule.ended:
             return str(Searcher.FINISHED)
+        if len(self.waiting) >= AHEAD and not self._next_is_first():
+            return None
         node = self.schedule.next()
         if node is None:
             return None
-        self.trials[trial_id] = node
-        self.old_logs[node] = self.store.error_logs(node)
+        self.trials[trial_id] = self.waiting[trial_id] = node
+        # on object storage each look takes its time, and there are none where nothing was
+        self.old_logs[node] = self.store.error_logs(node) if key(node) in self.begun else set()
         return {"node": key(node)}
+
+    def _next_is_first(self) -> bool:
+        """Whether the next node should run before all that wait for room."""
+        node = self.schedule.peek()
+        return node is not None and self.priority(node) > max(map(self.priority, self.waiting.values()))
+
+    def priority(self, node: Node) -> float:
+        return self.schedule.priority[node]
+
+    def most_urgent(self, trial_ids: Iterable[str]) -> str | None:
+        """Which of these trials should have the next free process."""
+        return max(trial_ids, key=lambda trial_id: self.priority(self.trials[trial_id]), default=None)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         node = self.trials.pop(trial_id)
+        self.waiting.pop(trial_id, None)
         if not error:
             self.schedule.finished(node)
             self.progress.finished(node)
@@ -105,21 +132,44 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
 
 
 class StartedTrials(tune.Callback):  # type: ignore[misc]
-    """Tells the searcher which trials run; Tune asks for some nodes before it has room for them."""
+    """Tells the searcher which trials run."""
 
     def __init__(self, searcher: GraphSearcher) -> None:
         self.searcher = searcher
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.searcher.tune_trials[trial.trial_id] = trial
+        self.searcher.waiting.pop(trial.trial_id, None)
         self.searcher.progress.started(self.searcher.trials[trial.trial_id])
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
 
-def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
+class LongestFirst(FIFOScheduler):  # type: ignore[misc]
+    """Gives a free process to the most urgent of the nodes that wait for one, not to the oldest."""
+
+    def __init__(self, searcher: GraphSearcher) -> None:
+        super().__init__()
+        self.searcher = searcher
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        # one with an actor has been given a process, and starts in a moment
+        waiting = {
+            trial.trial_id: trial
+            for trial in tune_controller.get_live_trials()
+            if trial.status == Trial.PENDING and trial.temporary_state.ray_actor is None
+        }
+        return waiting.get(self.searcher.most_urgent(waiting))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+
+def run_plan(plan: Plan, site: Site, progress: Progress, run: Callable[..., Any] | None = None) -> None:
     """Run what is missing on a Ray cluster: this machine, or the one at site.address.
+
+    run: stands in for `trial.run`, to measure what everything around it costs.
 
     Raises InputError if a trial wants more CPUs or GPUs than any machine of the cluster has, unless the
     machines that take trials are yet to come.
@@ -141,6 +191,7 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
         trainable = tune.with_resources(
             tune.with_parameters(
                 _trial,
+                run=run,
                 nodes=nodes,
                 root=store.absolute,
                 folders=plan.folders,
@@ -154,7 +205,9 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
         )
         tune.Tuner(
             trainable,
-            tune_config=tune.TuneConfig(search_alg=searcher, num_samples=-1, reuse_actors=True),
+            tune_config=tune.TuneConfig(
+                search_alg=searcher, scheduler=LongestFirst(searcher), num_samples=-1, reuse_actors=True
+            ),
             run_config=tune.RunConfig(
                 name="sweep",
                 storage_path=scratch,
@@ -176,6 +229,7 @@ def _resources(count: int, site: Site, gpus: float) -> dict[str, float]:
 def _trial(
     config: dict[str, Any],
     *,
+    run: Callable[..., Any] | None,
     nodes: dict[str, Node],
     root: str,
     folders: dict[str, str],
@@ -183,8 +237,10 @@ def _trial(
     keep_retrained: bool,
     checkpoint_minutes: float,
 ) -> None:
-    from lottery_ray.trial import run
+    if run is None:
+        from lottery_ray import trial
 
+        run = trial.run
     run(
         nodes[config["node"]],
         root,

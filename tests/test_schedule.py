@@ -1,6 +1,7 @@
 """What runs next: order, repeated and failed nodes, on random graphs of real nodes."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -94,3 +95,10 @@ def test_costs_follow_the_rows(held_out: float) -> None:
     assert cost(Search(full, Structured())) == 2 * cost(Search(full, Magnitude()))
     on_held_out = Search(full, Structured(), data="held_out")
     assert (cost(on_held_out) > 0) == (held_out > 0)
+
+
+def test_a_compacted_ticket_trains_for_less_long() -> None:
+    full = Finetune("mnli", 1, MODEL, DATA)
+    structured, magnitude = (Ticket(full, (Search(full, m),), "good") for m in (Structured(), Magnitude()))
+    gated = replace(structured, recipe=replace(structured.recipe, layout="gated"))
+    assert cost(structured) < cost(magnitude) == cost(gated)

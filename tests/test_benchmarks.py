@@ -1,0 +1,85 @@
+"""The benchmarks of sweeps run, and what they simulate agrees with itself. No times."""
+
+import json
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.makespan import durations, interval_bound, simulate
+from benchmarks.stand_in import nodes
+from lottery_ray.forecast import lower_bound, makespan
+from lottery_ray.nodes import Finetune, Node, stage
+from lottery_ray.schedule import cost
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("script", "flags"),
+    [
+        ("sweep_overhead", ("--nodes", "12", "--slots", "2", "--seconds", "0.1", "--sizes")),
+        ("makespan", ("--nodes", "18", "--slots", "2", "--simulate-slots", "4", "--total", "4")),
+    ],
+)
+def test_a_benchmark_runs_and_writes_its_numbers(script: str, flags: tuple[str, ...], tmp_path: Path) -> None:
+    output = tmp_path / "numbers.json"
+    arguments = [sys.executable, "-m", f"benchmarks.{script}", "--output", str(output), *flags]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = json.loads(output.read_text())
+    assert rows
+    assert all(0 < row["low"] <= row["high"] and row["value"] > 0 for row in rows)
+    # sleeping cannot be faster than asked, nor any order than the bound
+    real = {row["name"]: row["value"] for row in rows if "simulated" not in row["against"]}
+    names = "times the ideal makespan", "makespan over the lower bound, real"
+    assert [real[name] > 1 for name in names if name in real] == [True]
+
+
+def uneven(count: int, chance: random.Random) -> dict[Node, float]:
+    """Nodes that cost the same take the same time, so that it does not matter which of them goes first."""
+    work = nodes(count)
+    kinds = {node: (cost(node), stage(node)) for node in work}
+    lengths = {
+        kind: chance.choice((0.0, 1.0, 100.0)) + chance.random() for kind in sorted(set(kinds.values()))
+    }
+    return {node: lengths[kinds[node]] for node in work}
+
+
+@pytest.mark.parametrize("slots", [1, 3, 16])
+def test_the_searcher_keeps_the_order_of_the_schedule_though_it_hands_out_ahead(slots: int) -> None:
+    for chosen in range(5):
+        seconds = uneven(162, random.Random(chosen))
+        ours = simulate(tuple(seconds), seconds, slots, 0.1)
+        assert ours == pytest.approx(makespan(seconds, seconds, slots, 0.1))
+
+
+@pytest.mark.parametrize("slots", [1, 5, 20, 60])
+def test_no_order_beats_the_bounds(slots: int) -> None:
+    seconds = uneven(162, random.Random(slots))
+    lower, interval = (bound(tuple(seconds), seconds, slots) for bound in (lower_bound, interval_bound))
+    assert lower <= interval <= simulate(tuple(seconds), seconds, slots, 0.0) * (1 + 1e-9)
+
+
+def test_one_slot_does_one_node_after_the_other() -> None:
+    seconds = durations(nodes(45), 10.0)
+    assert simulate(tuple(seconds), seconds, 1, 0.0) == pytest.approx(10.0)
+    assert interval_bound(tuple(seconds), seconds, 1) == pytest.approx(10.0)
+
+
+def test_an_interval_that_is_too_full_raises_the_bound() -> None:
+    # two chains that begin with a second of one node each leave two of four slots idle that long
+    every = nodes(162)
+    roots = [node for node in every if isinstance(node, Finetune)][:2]
+    work = [node for node in every if getattr(node, "finetune", node) in roots]
+    seconds = dict.fromkeys(work, 1.0)
+    lower, interval = (bound(work, seconds, 4) for bound in (lower_bound, interval_bound))
+    assert interval > lower
+
+
+def test_a_trial_on_all_slots_waits_for_them() -> None:
+    work = nodes(9)
+    seconds = dict.fromkeys(work, 1.0)
+    assert simulate(work, seconds, 4, 0.0, gpus=dict.fromkeys(work, 4)) == pytest.approx(9.0)

@@ -1,0 +1,35 @@
+"""The progress of a sweep: the time that is left."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from lottery_ray.nodes import Ticket, stage
+from lottery_ray.progress import Failure, Progress
+from lottery_ray.schedule import cost
+from lottery_ray.study import STAGES, Study, plan
+
+
+def test_what_is_left_takes_as_long_as_what_is_done_did_by_stage() -> None:
+    nodes = plan(Study(tasks=("mrpc", "rte"), seeds=(1, 2))).nodes
+    progress = Progress(nodes, {nodes[0]}, Console(file=io.StringIO()))
+    assert progress.seconds_left() is None
+    for node in nodes[1:20]:
+        progress.started(node)
+        progress.finished(node)
+    failed = nodes[20]
+    assert isinstance(failed, Ticket)
+    dropped = [node for node in nodes[21:] if getattr(node, "finetune", None) == failed.finetune]
+    progress.started(failed)
+    progress.failed(Failure(failed, "cause", "log"), dropped)
+    left = [node for node in nodes[21:] if node not in dropped]
+    assert left
+    expected = 0.0
+    for name in STAGES:
+        known = [node for node in progress.seconds if stage(node) == name]
+        for node in left:
+            if stage(node) == name:
+                rate = sum(progress.seconds[n] for n in known) / sum(map(cost, known))
+                expected += cost(node) * rate
+    assert progress.seconds_left() == pytest.approx(expected)
