@@ -13,7 +13,7 @@ from tests.folders import data_folder, model_folder
 ROOT = Path(__file__).parents[1]
 TORCH_FREE = [
     "streams errors tasks adapters language masks nodes schedule tickets roots store inputs rows study",
-    "published progress journal",
+    "forecast published progress journal",
 ]
 TORCH = [
     "data networks pruning models micro_batches importance search checkpoints gradients training pretraining",
