@@ -1,23 +1,29 @@
 """A sweep: one Ray Tune trial per node, each released when its parents are done."""
 
 import logging
+import math
 import os
 import shlex
 import shutil
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterable, Sequence, Set
 from contextlib import suppress
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune.execution import class_cache
 from ray.tune.search import Searcher
 
+from lottery_ray.budget import Budget, units
+from lottery_ray.calibration import Calibration, Canary, canaries
 from lottery_ray.errors import InputError
-from lottery_ray.nodes import Node, key, processes
+from lottery_ray.nodes import Finetune, Node, key, parents, processes
 from lottery_ray.progress import Failure, Progress
 from lottery_ray.schedule import Schedule, remaining_path
 from lottery_ray.store import Store
@@ -37,48 +43,88 @@ DEATHS = 5
 """So often the process of a node may die before the node counts as failed."""
 
 
+Job = Node | Canary
+
+
 class GraphSearcher(Searcher):  # type: ignore[misc]
-    """Hands out the nodes whose parents are done, longest remaining path first, and drops the
-    descendants of a node that failed. A node that left no log did not raise: its process died, and it is
+    """Hands out canaries and then the nodes whose parents are done, longest remaining path first, and drops
+    the descendants of a node that failed. A node that left no log did not raise: its process died, and it is
     handed out again, to go on from its checkpoint."""
 
-    def __init__(self, plan: Plan, store: Store, progress: Progress) -> None:
+    def __init__(self, plan: Plan, store: Store, progress: Progress, site: Site, gpus: float) -> None:
         super().__init__()
         self.store = store
         self.progress = progress
-        self.schedule = Schedule(plan.nodes, progress.done, remaining_path(plan.nodes))
-        self.trials: dict[str, Node] = {}
+        self.site, self.gpus = site, gpus
+        self.budget = Budget(site.budget, "GPU" if gpus else "CPU")
+        self.schedule = schedule(plan.nodes, progress.done)
+        self.trials: dict[str, Job] = {}
         self.tune_trials: dict[str, Any] = {}
         self.old_logs: dict[Node, set[str]] = {}
-        self.deaths: Counter[Node] = Counter()
+        self.deaths: Counter[Job] = Counter()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.schedule.ended:
             return str(Searcher.FINISHED)
-        node = self.schedule.next()
-        if node is None:
-            return None
-        self.trials[trial_id] = node
+        job = self._next()
+        if job is None:
+            return None if self.trials else str(Searcher.FINISHED)
+        self.trials[trial_id] = job
+        self.budget.handed_out(trial_id, *self._expected(job))
+        node = of(job)
         self.old_logs[node] = self.store.error_logs(node)
-        return {"node": key(node)}
+        return {"node": key(node), "canary": isinstance(job, Canary)}
+
+    def _next(self) -> Job | None:
+        """The first that the budget allows for."""
+        beyond: list[Job] = []
+        while (job := self.schedule.next()) and not self.budget.fits(*self._expected(job)):
+            beyond.append(job)
+        for other in beyond:
+            self.schedule.again(other)
+        if beyond and not job and not self.trials:
+            self.progress.stopped = self.budget.too_little_for(*self._expected(beyond[0]))
+        return job
+
+    def _expected(self, job: Job) -> tuple[float, float]:
+        """Seconds, as far as they are known, and GPUs or CPUs."""
+        if isinstance(job, Canary):
+            return 0.0, units(1, self.site, self.gpus)
+        return self.progress.forecast.seconds(job) or 0.0, units(processes(job), self.site, self.gpus)
+
+    @property
+    def out_of_budget(self) -> bool:
+        if self.budget.used_up:
+            self.progress.stopped = str(self.budget)
+        return self.budget.used_up
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        node = self.trials.pop(trial_id)
+        job = self.trials.pop(trial_id)
+        node = of(job)
+        self.budget.ended(trial_id)
         if not error:
-            self.schedule.finished(node)
-            self.progress.finished(node)
+            self.schedule.finished(job)
+            if isinstance(job, Canary):
+                assert result
+                measured = {f.name: result[f.name] for f in fields(Calibration)}
+                self.progress.checked(job.finetune, Calibration(**measured))
+            else:
+                self.progress.finished(job)
             return
         failure = self._failure(node)
         if failure is None:
-            self.deaths[node] += 1
-            if self.deaths[node] < DEATHS:
+            self.deaths[job] += 1
+            if self.deaths[job] < DEATHS:
                 self.progress.died(node)
-                self.schedule.again(node)
+                self.schedule.again(job)
                 return
         cause, log = failure or (self._tune_error(trial_id), "none")
-        self.progress.failed(Failure(node, cause, log), self.schedule.failed(node))
+        if isinstance(job, Canary):
+            cause += " (in its canary)"
+        dropped = [node for node in map(of, self.schedule.failed(job)) if node != of(job)]
+        self.progress.failed(Failure(node, cause, log), dropped)
 
     def _failure(self, node: Node) -> tuple[str, str] | None:
         """Tune would call an error in its searcher one of the trial; a root out of reach is told when the
@@ -104,6 +150,41 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
         raise NotImplementedError("A sweep is resumed by running it again.")
 
 
+def of(job: Job) -> Node:
+    """The node that a trial is of."""
+    return job.finetune if isinstance(job, Canary) else job
+
+
+def schedule(nodes: Sequence[Node], done: Set[Node]) -> Schedule[Job]:
+    """The canaries before all else, each before the fine-tunings of its model and task."""
+    before = canaries(nodes, done)
+    paths = remaining_path(nodes)
+    first = sorted(set(before.values()), key=lambda canary: -paths[canary.finetune])
+    priority: dict[Job, float] = dict.fromkeys(first, math.inf)
+    for node in nodes:
+        priority[node] = paths[node]
+
+    def needs(job: Job) -> tuple[Job, ...]:
+        if isinstance(job, Canary):
+            return ()
+        return (*parents(job), before[job]) if job in before else parents(job)
+
+    return Schedule([*first, *nodes], done, priority, needs)
+
+
+class UsedUp(tune.Stopper):  # type: ignore[misc]
+    """Ends everything when the budget is used up; Tune asks all the time."""
+
+    def __init__(self, searcher: GraphSearcher) -> None:
+        self.searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self.searcher.out_of_budget
+
+
 class StartedTrials(tune.Callback):  # type: ignore[misc]
     """Tells the searcher which trials run; Tune asks for some nodes before it has room for them."""
 
@@ -112,7 +193,8 @@ class StartedTrials(tune.Callback):  # type: ignore[misc]
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self.searcher.tune_trials[trial.trial_id] = trial
-        self.searcher.progress.started(self.searcher.trials[trial.trial_id])
+        self.searcher.budget.started(trial.trial_id)
+        self.searcher.progress.started(of(self.searcher.trials[trial.trial_id]))
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
@@ -129,10 +211,10 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
     # Tune's own files are of no use after a sweep: what is done is in the root
     scratch = tempfile.mkdtemp(prefix="lottery_ray_tune_")
     nodes = {key(node): node for node in plan.nodes}
-    searcher = GraphSearcher(plan, store, progress)
     try:
         most = max(map(processes, plan.nodes))
         gpus = _gpus_per_trial(site, most)
+        searcher = GraphSearcher(plan, store, progress, site, gpus)
         progress.console.print(f"each trial has {site.cpus_per_trial:g} CPUs and {gpus:g} GPUs")
         if most > 1:
             wanted = _resources(most, site, gpus)
@@ -149,7 +231,7 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
                 checkpoint_minutes=site.checkpoint_minutes,
             ),
             lambda config: tune.PlacementGroupFactory(
-                [_resources(several.get(config["node"], 1), site, gpus)]
+                [_resources(1 if config["canary"] else several.get(config["node"], 1), site, gpus)]
             ),
         )
         tune.Tuner(
@@ -160,6 +242,7 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
                 storage_path=scratch,
                 verbose=0,
                 callbacks=[StartedTrials(searcher)],
+                stop=UsedUp(searcher),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()
@@ -183,17 +266,53 @@ def _trial(
     keep_retrained: bool,
     checkpoint_minutes: float,
 ) -> None:
-    from lottery_ray.trial import run
+    from lottery_ray import canary, trial
 
-    run(
-        nodes[config["node"]],
+    node, cpu = nodes[config["node"]], gpus == 0
+    if config["canary"]:
+        assert isinstance(node, Finetune)
+        tune.report({"done": 1, **asdict(canary.run(node, root, folders, cpu=cpu))})
+        return
+    trial.run(
+        node,
         root,
         folders,
-        cpu=gpus == 0,
+        cpu=cpu,
         keep_retrained=keep_retrained,
         checkpoint_minutes=checkpoint_minutes,
     )
     tune.report({"done": 1})
+
+
+def calibrate(plan: Plan, site: Site, first: Iterable[Canary]) -> dict[Canary, Calibration]:
+    """What these canaries measure where a sweep's trials would run, side by side.
+
+    Raises InputError if one fails.
+    """
+    connect(site.address or os.environ.get("RAY_ADDRESS", "local"))
+    try:
+        gpus = _gpus_per_trial(site, 1)
+        remote = ray.remote(num_cpus=site.cpus_per_trial, num_gpus=gpus, max_retries=0)(_measure)
+        running = {one: remote.remote(one.finetune, plan.folders, gpus == 0) for one in first}
+        return {one: _measured(one, future) for one, future in running.items()}
+    finally:
+        ray.shutdown()
+
+
+def _measure(node: Finetune, folders: dict[str, str], cpu: bool) -> Calibration:
+    from lottery_ray import canary
+
+    return canary.measure(node, folders, cpu=cpu)
+
+
+def _measured(canary: Canary, future: Any) -> Calibration:
+    try:
+        found: Calibration = ray.get(future)
+    except RayError as error:
+        cause = getattr(error, "cause", error)
+        why = " ".join(f"{type(cause).__name__}: {cause}".split())
+        raise InputError(f"The canary of {canary.finetune.task} failed: {why}") from None
+    return found
 
 
 def connect(address: str) -> None:

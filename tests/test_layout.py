@@ -13,11 +13,11 @@ from tests.folders import data_folder, model_folder
 ROOT = Path(__file__).parents[1]
 TORCH_FREE = [
     "streams errors tasks adapters language masks nodes schedule tickets roots store inputs rows study",
-    "forecast published progress journal",
+    "recorded calibration forecast budget published progress journal",
 ]
 TORCH = [
     "data networks pruning models micro_batches importance search checkpoints gradients training pretraining",
-    "released work execute parallel trial debug export",
+    "released work execute parallel trial canary debug export",
 ]
 RAY = ["sweep cluster"]
 ORDER = " ".join(TORCH_FREE + TORCH + RAY).split()
