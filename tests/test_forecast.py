@@ -152,7 +152,8 @@ def test_no_makespan_is_below_the_lower_bound(chosen: int, slots: int) -> None:
     assert found >= bound - 1e-9
     # Graham's bound for any list schedule
     assert found <= sum(seconds.values()) / slots + lower_bound(every, seconds, 10**6) + 1e-9
-    assert makespan(every, seconds, slots, between=0.1) >= found
+    # longer trials may end sooner altogether (Graham again), but never below this
+    assert makespan(every, seconds, slots, between=0.1) >= bound - 1e-9
 
 
 def test_every_task_without_a_finished_model_has_one_canary() -> None:
