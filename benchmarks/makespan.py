@@ -42,7 +42,7 @@ from lottery_ray.nodes import (
 from lottery_ray.progress import Progress
 from lottery_ray.schedule import Schedule, cost, remaining_path
 from lottery_ray.store import Store
-from lottery_ray.study import Plan
+from lottery_ray.study import Plan, Site
 from lottery_ray.tasks import TASKS
 
 SHARES = {
@@ -98,12 +98,14 @@ def simulate(
     known: the durations that its order goes by; a first sweep has nothing but `cost`. gpus: of the nodes that
     take several slots, which the most urgent node waits for.
     """
-    from lottery_ray.sweep import GraphSearcher
+    from lottery_ray.searcher import GraphSearcher, Job, of
 
     with tempfile.TemporaryDirectory(prefix="lottery_ray_makespan_") as root:
         progress = Progress(tuple(nodes), set(), Console(file=io.StringIO()))
-        searcher = GraphSearcher(Plan(tuple(nodes)), Store.open(root, create=True), progress)
-    searcher.schedule = Schedule(nodes, set(), remaining_path(nodes, known))
+        store, site = Store.open(root, create=True), Site(root)
+        searcher = GraphSearcher(Plan(tuple(nodes)), store, progress, site, 1.0, with_canaries=False)
+    paths: dict[Job, float] = {node: path for node, path in remaining_path(nodes, known).items()}  # noqa: C416
+    searcher.schedule = Schedule(nodes, set(), paths)
     width = gpus or {}
     running: list[tuple[float, int]] = []
     now, free, asked = 0.0, slots, 0
@@ -111,14 +113,14 @@ def simulate(
         while isinstance(searcher.suggest(str(asked)), dict):
             asked += 1
         trial = searcher.most_urgent(searcher.waiting)
-        if trial is not None and width.get(searcher.waiting[trial], 1) <= free:
-            node = searcher.waiting.pop(trial)
+        if trial is not None and width.get(of(searcher.waiting[trial]), 1) <= free:
+            node = of(searcher.waiting.pop(trial))
             progress.started(node)
             free -= width.get(node, 1)
             heapq.heappush(running, (now + seconds[node] + between, int(trial)))
         else:
             now, number = heapq.heappop(running)
-            free += width.get(searcher.trials[str(number)], 1)
+            free += width.get(of(searcher.trials[str(number)]), 1)
             searcher.on_trial_complete(str(number))
     return now - between
 

@@ -4,23 +4,32 @@ python jobs/sweep.py demo
 python jobs/sweep.py glue --model bert-base-uncased --data ~/glue --tasks mrpc rte --root results/mrpc
 python jobs/sweep.py paper --root s3://bucket/paper --gpus-per-trial 0.25
 python jobs/sweep.py paper-as-released --dry-run
+
+Exit status: 0 if all is done, 1 if nodes failed, 2 for bad input, 3 if the budget ended it, 130 if something
+else did.
 """
 
+import math
+import re
 import sys
+from collections.abc import Set
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
+from lottery_ray.budget import units
+from lottery_ray.calibration import Canary, canaries
 from lottery_ray.errors import InputError
+from lottery_ray.forecast import Forecast, from_records, lower_bound, makespan
 from lottery_ray.inputs import check_hub_model
 from lottery_ray.journal import Journal
-from lottery_ray.nodes import Finetune, HubModel, key, title
-from lottery_ray.progress import Progress
-from lottery_ray.store import Store
+from lottery_ray.nodes import Finetune, HubModel, Node, key, processes, title
+from lottery_ray.progress import Failure, Progress, duration
+from lottery_ray.store import Record, Store
 from lottery_ray.study import PRESETS, Plan, Site, Study, chosen, count_by_stage, few_held_out, plan
 
 
@@ -31,7 +40,13 @@ class Sweep:
     study: Annotated[Study, tyro.conf.arg(name="")]
     site: Annotated[Site, tyro.conf.arg(name="")]
     dry_run: bool = False
-    """List what is done and what would run, and stop."""
+    """Say what is done, what would run, and how long that takes, and stop."""
+    list_nodes: bool = False
+    """With --dry-run: name every node."""
+    calibrate: bool = False
+    """With --dry-run: run the canaries, some seconds per task, and forecast from them what no record does."""
+    price: float | None = None
+    """Of a GPU-hour (a CPU-hour, where trials have no GPU), for the cost in --dry-run."""
     debug: bool = False
     """Run in this one process, without Ray, and stop at the first exception."""
 
@@ -58,7 +73,7 @@ def show_error(error: InputError) -> None:
 def run(sweep: Sweep, console: Console) -> int:
     planned = plan(sweep.study)
     if sweep.dry_run:
-        show_plan(sweep, planned, records(sweep.site.root, create=False), console)
+        show_plan(sweep, planned, console)
         return 0
     show_outdated(sweep.site.root, console)
     done = records(sweep.site.root, create=True)
@@ -69,37 +84,41 @@ def run(sweep: Sweep, console: Console) -> int:
     show_few_held_out(sweep.study, console)
     for model in {model for node in missing if isinstance(model := getattr(node, "model", None), HubModel)}:
         check_hub_model(model, sweep.study.recipe)
-    progress = Progress(planned.nodes, {n for n in planned.nodes if key(n) in done}, console)
+    progress = Progress(
+        planned.nodes,
+        {n for n in planned.nodes if key(n) in done},
+        console,
+        forecast=from_records(done.values()),
+    )
     if missing:
         # a live display would write over a debugger's prompt
         with nullcontext() if sweep.debug else progress, Journal(Store.open(sweep.site.root), progress):
-            run_missing(sweep, planned, progress)
+            runner(sweep).run_plan(planned, sweep.site, progress)
     reported = report(planned, sweep.site.root)
     return show_end(progress, console) or reported
 
 
-def run_missing(sweep: Sweep, planned: Plan, progress: Progress) -> None:
-    """By one of the two runners. Each is imported only where it is used: debug mode must work where Ray
-    is not installed, and a driver needs no torch."""
+def runner(sweep: Sweep) -> Any:
+    """The module that runs nodes. Each is imported only where it is used: debug mode must work where Ray is
+    not installed, and a driver needs no torch."""
     if sweep.debug:
         from lottery_ray import debug
 
-        debug.run_plan(planned, sweep.site, progress)
-    else:
-        try:
-            from lottery_ray import sweep as ray_sweep
-        except ModuleNotFoundError as error:
-            raise InputError(
-                f"{error.name} is not installed. Install lottery-ray[ray], or add --debug to run without it."
-            ) from None
-        ray_sweep.run_plan(planned, sweep.site, progress)
+        return debug
+    try:
+        from lottery_ray import sweep as ray_sweep
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"{error.name} is not installed. Install lottery-ray[ray], or add --debug to run without it."
+        ) from None
+    return ray_sweep
 
 
-def records(root: str, *, create: bool) -> set[str]:
-    """Keys of the nodes that a root has records of; none if there is no root yet."""
+def records(root: str, *, create: bool) -> dict[str, Record]:
+    """Those of a root, by their keys; none if there is no root yet."""
     if not create and not Store.exists(root):
-        return set()
-    return {record.key for record in Store.open(root, create=create).records()}
+        return {}
+    return {record.key: record for record in Store.open(root, create=create).records()}
 
 
 def show_outdated(root: str, console: Console) -> None:
@@ -108,19 +127,85 @@ def show_outdated(root: str, console: Console) -> None:
         console.print(f"{record.key} was made from another run of its parents, and is made again.")
 
 
-def show_plan(sweep: Sweep, planned: Plan, done: set[str], console: Console) -> None:
-    for node in planned.nodes:
-        state = "done  " if key(node) in done else "to run"
-        console.print(f"{state}  {key(node)}  {title(node)}", markup=False)
-    table = Table(title=f"\n{len(planned.nodes)} nodes", title_justify="left")
+def show_plan(sweep: Sweep, planned: Plan, console: Console) -> None:
+    found = records(sweep.site.root, create=False)
+    forecast = from_records(found.values())
+    first = first_trials(planned, found.keys())
+    if sweep.calibrate and first:
+        console.print(f"measuring {', '.join(canary.finetune.task for canary in first)}")
+        for canary, measured in runner(sweep).calibrate(planned, sweep.site, first).items():
+            forecast.calibrate(canary.finetune, measured)
+    if sweep.list_nodes:
+        for node in planned.nodes:
+            state = "done  " if key(node) in found else "to run"
+            console.print(f"{state}  {key(node)}  {title(node)}", markup=False)
+    console.print(choices(sweep.study))
+    show_few_held_out(sweep.study, console)
+    console.print(by_kind(planned, set(found)))
+    missing = [node for node in planned.nodes if key(node) not in found]
+    if missing:
+        show_forecast(sweep, missing, forecast, console)
+        if first and not sweep.calibrate:
+            tasks = ", ".join(canary.finetune.task for canary in first)
+            console.print(f"--calibrate measures {tasks}, in some seconds each.")
+    console.print("Nothing was run. Leave out --dry-run to run it.")
+
+
+def first_trials(planned: Plan, done: Set[str]) -> list[Canary]:
+    before = canaries(planned.nodes, {node for node in planned.nodes if key(node) in done})
+    return list(dict.fromkeys(before.values()))
+
+
+def by_kind(planned: Plan, done: set[str]) -> Table:
+    table = Table(title=f"\n{len(planned.nodes)} nodes", title_justify="left", box=None, pad_edge=False)
     for heading in ("kind of node", "done", "to run", "all"):
         table.add_column(heading, justify="left" if heading == "kind of node" else "right")
     for name, (finished, total) in count_by_stage(planned.nodes, done).items():
         table.add_row(name, str(finished), str(total - finished), str(total))
-    console.print(table)
-    console.print(choices(sweep.study))
-    show_few_held_out(sweep.study, console)
-    console.print("Nothing was run. Leave out --dry-run to run it.")
+    return table
+
+
+def show_forecast(sweep: Sweep, missing: list[Node], forecast: Forecast, console: Console) -> None:
+    found = {node: forecast.seconds(node) for node in missing}
+    seconds = {node: value for node, value in found.items() if value is not None}
+    if len(seconds) < len(missing):
+        console.print("\nNo forecast: nothing was measured yet.")
+        return
+    site = sweep.site
+    gpus = float(forecast.gpu) if site.gpus_per_trial is None else site.gpus_per_trial
+    unit = "GPU" if gpus else "CPU"
+    hours = [0.0, 0.0, 0.0]
+    for node, value in seconds.items():
+        for place, each in enumerate((value, *forecast.range(node))):
+            hours[place] += each * units(processes(node), site, gpus) / 3600
+    console.print(f"\nTo run: about {_about(hours)} {unit}-hours")
+    if sweep.price is not None:
+        console.print(f"Cost: about {_about([sweep.price * each for each in hours])}")
+    console.print(f"From {forecast.basis(missing)}")
+    console.print(by_slots(seconds, unit, gpus or site.cpus_per_trial))
+
+
+def _about(values: list[float]) -> str:
+    middle, low, high = (f"{value:,.0f}" if value >= 100 else f"{value:.2g}" for value in values)
+    return f"{middle} ({low} to {high})"
+
+
+def by_slots(seconds: dict[Node, float], unit: str, per_trial: float) -> Table:
+    """Makespans on more and more GPUs (or CPUs), as long as more of them help."""
+    table = Table(title="", box=None, pad_edge=False)
+    for heading in (f"{unit}s", "makespan", "no order is below"):
+        table.add_column(heading, justify="right")
+    count, before = math.ceil(per_trial), math.inf
+    while True:
+        slots = int(count / per_trial)
+        last = makespan(seconds, seconds, slots)
+        if last >= 0.99 * before:
+            break
+        table.add_row(str(count), duration(last), duration(lower_bound(seconds, seconds, slots)))
+        count, before = 2 * count, last
+    table.caption = f"More than {count // 2} do not help."
+    table.caption_justify = "left"
+    return table
 
 
 def show_few_held_out(study: Study, console: Console) -> None:
@@ -163,17 +248,27 @@ def show_end(progress: Progress, console: Console) -> int:
     """What did not get done, and the exit status."""
     left = len(progress.nodes) - len(progress.done) - len(progress.failures) - len(progress.dropped)
     if left:
-        console.print(f"\nEnded with {left} nodes still to run. Run the same command again to go on.")
+        why = f" ({progress.stopped})" if progress.stopped else ""
+        console.print(f"\nEnded with {left} nodes still to run{why}. Run the same command again to go on.")
     if not progress.failures:
-        return 130 if left else 0
+        return 0 if not left else 3 if progress.stopped else 130
     count = len(progress.failures)
     nodes, them = ("node", "it") if count == 1 else ("nodes", "them")
     console.print(f"\n{count} {nodes} failed; {len(progress.dropped)} that need {them} did not run.")
-    for failure in progress.failures:
-        console.print(f"  {title(failure.node)}: {failure.cause}", markup=False)
-        console.print(f"    log: {failure.log}", markup=False)
+    for alike in by_cause(progress.failures):
+        others = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
+        console.print(f"  {title(alike[0].node)}{others}: {alike[0].cause}", markup=False)
+        console.print(f"    log: {alike[0].log}", markup=False)
     console.print("Run the same command again to try them again; everything else is kept.")
     return 1
+
+
+def by_cause(failures: list[Failure]) -> list[list[Failure]]:
+    """Those whose causes differ in numbers alone, together."""
+    found: dict[str, list[Failure]] = {}
+    for failure in failures:
+        found.setdefault(re.sub(r"\d+", "#", failure.cause), []).append(failure)
+    return list(found.values())
 
 
 if __name__ == "__main__":

@@ -3,8 +3,14 @@
 Nothing is caught, so that a breakpoint or the first exception stops right where it is.
 """
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
 import torch
 
+from lottery_ray import canary
+from lottery_ray.budget import Budget, units
+from lottery_ray.calibration import Calibration, Canary, canaries
 from lottery_ray.errors import InputError
 from lottery_ray.nodes import key, processes, title
 from lottery_ray.progress import Progress
@@ -16,14 +22,27 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
     """Run what is missing, parents first, on the GPU if there is one.
 
     Raises InputError if a node has more processes than there are GPUs."""
-    cpu = site.gpus_per_trial == 0 or not torch.cuda.is_available()
+    cpu = _cpu(site)
     most = max(processes(node) for node in plan.nodes)
     if not cpu and most > torch.cuda.device_count():
         raise InputError(f"--recipe.processes {most}: this machine has {torch.cuda.device_count()} GPUs.")
+    gpus = 0 if cpu else site.gpus_per_trial or 1
+    allowed = Budget(site.budget, "CPU" if cpu else "GPU")
+    for first in dict.fromkeys(canaries(plan.nodes, progress.done).values()):
+        progress.started(first.finetune)
+        with _counted(allowed, 0.0, units(1, site, gpus)):
+            measured = canary.run(first.finetune, site.root, plan.folders, cpu=cpu)
+        progress.checked(first.finetune, measured)
     for node in plan.nodes:
-        if node not in progress.done:
-            progress.console.print(f"{title(node)} ({key(node)})", highlight=False)
-            progress.started(node)
+        if node in progress.done:
+            continue
+        expected = progress.forecast.seconds(node) or 0.0, units(processes(node), site, gpus)
+        if allowed.used_up or not allowed.fits(*expected):
+            progress.stopped = allowed.too_little_for(*expected)
+            return
+        progress.console.print(f"{title(node)} ({key(node)})", highlight=False)
+        progress.started(node)
+        with _counted(allowed, *expected):
             run(
                 node,
                 site.root,
@@ -32,4 +51,21 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
                 keep_retrained=site.keep_retrained,
                 checkpoint_minutes=site.checkpoint_minutes,
             )
-            progress.finished(node)
+        progress.finished(node)
+
+
+def calibrate(plan: Plan, site: Site, first: Iterable[Canary]) -> dict[Canary, Calibration]:
+    """What these canaries measure."""
+    return {one: canary.measure(one.finetune, plan.folders, cpu=_cpu(site)) for one in first}
+
+
+def _cpu(site: Site) -> bool:
+    return site.gpus_per_trial == 0 or not torch.cuda.is_available()
+
+
+@contextmanager
+def _counted(allowed: Budget, seconds: float, units: float) -> Iterator[None]:
+    allowed.handed_out("this process", seconds, units)
+    allowed.started("this process")
+    yield
+    allowed.ended("this process")

@@ -1,10 +1,133 @@
-"""What a study costs before it runs: seconds of its nodes from measured ones, GPU-hours and makespan."""
+"""What a study costs before it runs: seconds of its nodes from measured ones, hours and makespan."""
 
+import functools
 import heapq
+from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
-from lottery_ray.nodes import Node, parents
-from lottery_ray.schedule import Schedule, remaining_path
+import numpy as np
+
+from lottery_ray.calibration import Calibration
+from lottery_ray.nodes import Finetune, Model, Node, Pretrain, labels, parents
+from lottery_ray.recorded import nodes_of
+from lottery_ray.schedule import Schedule, cost, remaining_path
+from lottery_ray.store import Record
+
+Group = tuple[str | None, ...]
+
+CANARY_ALONE = 1.5
+"""A canary's forecast may be so many times too low or too high: benchmarks/forecast_error.py measures it."""
+OTHER_TASK = 2.0
+"""Likewise of a task's nodes from the records of other tasks, whose sentences are longer or shorter."""
+
+
+@functools.cache
+def groups(node: Node) -> list[Group]:
+    """Whose measured times speak for a node, the most specific first."""
+    flat = labels(node)
+    kind = flat["start"] if isinstance(node, Finetune) else flat["kind"]
+    whole = (flat["task"], flat["stage"], flat["method"], kind)
+    return [whole, whole[:3], whole[:2], (flat["stage"],), ()]
+
+
+@dataclass
+class Rate:
+    """Measured seconds beside expected ones, or beside costs; each: the ratios, node by node."""
+
+    seconds: float = 0.0
+    expected: float = 0.0
+    each: list[float] = field(default_factory=list)
+
+    def add(self, seconds: float, expected: float) -> None:
+        self.seconds += seconds
+        self.expected += expected
+        self.each.append(seconds / expected)
+
+    def spread(self) -> tuple[float, float]:
+        """The first and the ninth decile."""
+        low, high = np.quantile(self.each, (0.1, 0.9))
+        return float(low), float(high)
+
+
+@dataclass
+class Forecast:
+    """Seconds of nodes from those of others, and from canaries.
+
+    calibrations: {(model, task): what its canary measured}. devices: of what was measured. gpu: whether any
+    was a GPU.
+    """
+
+    calibrations: dict[tuple[Model, str], Calibration] = field(default_factory=dict)
+    devices: Counter[str] = field(default_factory=Counter)
+    gpu: bool = False
+    _rates: dict[tuple[bool, Group], Rate] = field(default_factory=dict)
+
+    def calibrate(self, node: Finetune, calibration: Calibration) -> None:
+        self.calibrations[node.model, node.task] = calibration
+        self.gpu |= calibration.gpu
+
+    def learn(self, node: Node, seconds: float) -> None:
+        """From a node that is done."""
+        calibrated = self._calibrated(node)
+        for group in groups(node):
+            self._rates.setdefault((False, group), Rate()).add(seconds, cost(node))
+            if calibrated is not None:
+                self._rates.setdefault((True, group), Rate()).add(seconds, calibrated)
+
+    def _calibrated(self, node: Node) -> float | None:
+        if isinstance(node, Pretrain):
+            return None
+        finetune = node if isinstance(node, Finetune) else node.finetune
+        found = self.calibrations.get((finetune.model, finetune.task))
+        return found.seconds(node) if found else None
+
+    def _rate(self, node: Node) -> tuple[float, Rate | None, bool]:
+        """Expected seconds, or cost; what was measured beside them, if anything; whether of other tasks only,
+        though these may have longer sentences."""
+        calibrated = self._calibrated(node)
+        for level, group in enumerate(groups(node)):
+            if rate := self._rates.get((calibrated is not None, group)):
+                return calibrated or cost(node), rate, calibrated is None and level > 2
+        return calibrated or 0.0, None, False
+
+    def seconds(self, node: Node) -> float | None:
+        """None where nothing was measured at all."""
+        expected, rate, _ = self._rate(node)
+        if rate is None:
+            return expected or None
+        return expected * rate.seconds / rate.expected
+
+    def range(self, node: Node) -> tuple[float, float]:
+        """Its seconds if it ran as the fastest or the slowest tenth of those measured; of a node of which
+        `seconds` knows something."""
+        expected, rate, other_task = self._rate(node)
+        low, high = rate.spread() if rate else (1 / CANARY_ALONE, CANARY_ALONE)
+        wider = OTHER_TASK if other_task else 1.0
+        return expected * low / wider, expected * high * wider
+
+    def basis(self, nodes: Iterable[Node]) -> str:
+        """What the seconds of these nodes stand on, in words."""
+        said = [f"{count} records ({device})" for device, count in self.devices.items()]
+        tasks = sorted(f"{task} ({found.device})" for (_, task), found in self.calibrations.items())
+        said += [f"canaries of {', '.join(tasks)}"] if tasks else []
+        if far := sum(self._rate(node)[2] for node in nodes):
+            said.append(
+                f"{far} {'node' if far == 1 else 'nodes'} by other tasks alone (--calibrate does better)"
+            )
+        return "; ".join(said)
+
+
+def from_records(records: Iterable[Record]) -> Forecast:
+    """What the records of a root say."""
+    forecast = Forecast()
+    for node, record in nodes_of(records).items():
+        made = record.provenance
+        if seconds := made.get("seconds"):
+            forecast.learn(node, seconds)
+            forecast.devices[made.get("device", "unknown")] += 1
+            forecast.gpu |= made.get("peak_gpu_memory_mib") is not None
+    return forecast
 
 
 def makespan(nodes: Iterable[Node], seconds: Mapping[Node, float], slots: int, between: float = 0.0) -> float:

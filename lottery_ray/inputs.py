@@ -217,6 +217,12 @@ def _check_table(path: Path, task: Task) -> None:
         table = pq.read_table(path, columns=columns)
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{where} is not a whole Parquet file ({error}).") from None
+    check_rows(where, table, task)
+
+
+def check_rows(where: str, table: pa.Table, task: Task) -> None:
+    """Refuse a split that is empty, or with a text or label that cannot be used (InputError). where: what it
+    is, in words."""
     if not table.num_rows:
         raise InputError(f"{where} is empty.")
     for name in task.text:

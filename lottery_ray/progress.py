@@ -10,7 +10,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lottery_ray.nodes import Node, stage, title
+from lottery_ray.calibration import Calibration
+from lottery_ray.forecast import Forecast, groups
+from lottery_ray.nodes import Finetune, Node, stage, title
 from lottery_ray.schedule import cost
 from lottery_ray.study import STAGES
 
@@ -39,15 +41,16 @@ class Progress:
     failures: list[Failure] = field(default_factory=list)
     dropped: list[Node] = field(default_factory=list)
     most_running: int = 1
+    forecast: Forecast = field(default_factory=Forecast)
+    stopped: str = ""
+    """Why a sweep ended before its time."""
 
     def __post_init__(self) -> None:
-        # sums by stage, since a line per node must not look at every node
-        self._left = dict.fromkeys(STAGES, 0.0)
-        self._known = dict.fromkeys(STAGES, 0.0)
-        self._spent = dict.fromkeys(STAGES, 0.0)
+        # since a line per node must not look at every node: one of each group, and the cost of what is left
+        self._left: dict[tuple[str | None, ...], tuple[Node, float]] = {}
         for node in self.nodes:
             if node not in self.done:
-                self._left[stage(node)] += cost(node)
+                self._leave(node, cost(node))
         self._live = Live(
             get_renderable=self._display,
             console=self.console,
@@ -65,17 +68,26 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
+    def _leave(self, node: Node, more: float) -> None:
+        like, left = self._left.get(groups(node)[0], (node, 0.0))
+        self._left[groups(node)[0]] = like, left + more
+
     def started(self, node: Node) -> None:
         self.running[node] = time.monotonic()
         self.most_running = max(self.most_running, len(self.running))
 
     def finished(self, node: Node) -> None:
         self.seconds[node] = time.monotonic() - self.running.pop(node)
-        self._spent[stage(node)] += self.seconds[node]
-        self._known[stage(node)] += cost(node)
-        self._left[stage(node)] -= cost(node)
         self.done.add(node)
+        self.forecast.learn(node, self.seconds[node])
+        self._leave(node, -cost(node))
         self._line(f"{title(node)} · {duration(self.seconds[node])}")
+
+    def checked(self, node: Finetune, calibration: Calibration) -> None:
+        """By its canary, which ran in its place."""
+        seconds = time.monotonic() - self.running.pop(node)
+        self.forecast.calibrate(node, calibration)
+        self._line(f"canary {node.task} · {duration(seconds)}")
 
     def died(self, node: Node) -> None:
         """Its process did, and it will run again."""
@@ -87,8 +99,8 @@ class Progress:
         self.running.pop(failure.node, None)
         self.failures.append(failure)
         self.dropped += dropped
-        for node in (failure.node, *dropped):
-            self._left[stage(node)] -= cost(node)
+        for gone in (failure.node, *dropped):
+            self._leave(gone, -cost(gone))
         self._line(f"FAILED {title(failure.node)} · {failure.cause}")
 
     def _line(self, event: str) -> None:
@@ -109,19 +121,17 @@ class Progress:
         )
 
     def seconds_left(self) -> float | None:
-        """From the seconds per unit of cost of finished nodes, of the same stage where there are any; None
-        before the first."""
-        if not self.seconds:
-            return None
-        overall = sum(self._spent.values()) / sum(self._known.values())
-        rates = {
-            name: self._spent[name] / self._known[name] if self._known[name] else overall for name in STAGES
-        }
-        left = sum(self._left[name] * rates[name] for name in STAGES)
+        """By the forecast; None where nothing was measured yet."""
+        left = 0.0
+        for node, cost_left in self._left.values():
+            seconds = self.forecast.seconds(node)
+            if seconds is None:
+                return None
+            left += seconds * cost_left / cost(node)
         now = time.monotonic()
         # a copy: the display is drawn by a thread of its own
-        for node, started in list(self.running.items()):
-            left -= min(now - started, cost(node) * rates[stage(node)])
+        for node, since in list(self.running.items()):
+            left -= min(now - since, self.forecast.seconds(node) or 0.0)
         return left / self.most_running
 
     def _display(self) -> RenderableType:

@@ -148,6 +148,10 @@ class Site:
     checkpoint_minutes: float = 10
     """How much work a training node may lose when its process is killed: it goes on from a checkpoint that is
     at most this old."""
+    budget: float | None = None
+    """GPU-hours (CPU-hours, where trials have no GPU) that this command may use. What would go beyond them
+    is not started, and what runs when they are used up is stopped; the same command goes on, with as many
+    again."""
     address: str | None = None
     """A running Ray cluster to join. None: $RAY_ADDRESS, or else this machine."""
 

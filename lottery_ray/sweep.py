@@ -6,23 +6,20 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable
-from contextlib import suppress
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayError
 from ray.tune.execution import class_cache
-from ray.tune.experiment import Trial
-from ray.tune.schedulers import FIFOScheduler
-from ray.tune.search import Searcher
 
+from lottery_ray.calibration import Calibration, Canary
 from lottery_ray.errors import InputError
-from lottery_ray.nodes import Node, key, processes
-from lottery_ray.progress import Failure, Progress
-from lottery_ray.schedule import Schedule, remaining_path
+from lottery_ray.nodes import Finetune, Node, key, processes
+from lottery_ray.progress import Progress
+from lottery_ray.searcher import DEATHS, GraphSearcher, LongestFirst, StartedTrials, UsedUp
 from lottery_ray.store import Store
 from lottery_ray.study import Plan, Site
 
@@ -38,134 +35,6 @@ class_cache.ENV_VARS_TO_PROPAGATE -= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KE
 class_cache.ENV_VARS_TO_PROPAGATE -= {"AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 
 
-DEATHS = 5
-"""So often the process of a node may die before the node counts as failed."""
-
-
-AHEAD = 8
-"""So many nodes are handed out before there is room for them: those that new machines are started for."""
-
-
-class GraphSearcher(Searcher):  # type: ignore[misc]
-    """Hands out the nodes whose parents are done, longest remaining path first, and drops the
-    descendants of a node that failed. A node that left no log did not raise: its process died, and it is
-    handed out again, to go on from its checkpoint."""
-
-    def __init__(self, plan: Plan, store: Store, progress: Progress) -> None:
-        super().__init__()
-        self.store = store
-        self.progress = progress
-        self.schedule = Schedule(plan.nodes, progress.done, remaining_path(plan.nodes))
-        self.trials: dict[str, Node] = {}
-        self.waiting: dict[str, Node] = {}
-        self.tune_trials: dict[str, Any] = {}
-        self.begun = store.begun()
-        self.old_logs: dict[Node, set[str]] = {}
-        self.deaths: Counter[Node] = Counter()
-
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        if self.schedule.ended:
-            return str(Searcher.FINISHED)
-        if len(self.waiting) >= AHEAD and not self._next_is_first():
-            return None
-        node = self.schedule.next()
-        if node is None:
-            return None
-        self.trials[trial_id] = self.waiting[trial_id] = node
-        # on object storage each look takes its time, and there are none where nothing was
-        self.old_logs[node] = self.store.error_logs(node) if key(node) in self.begun else set()
-        return {"node": key(node)}
-
-    def _next_is_first(self) -> bool:
-        """Whether the next node should run before all that wait for room."""
-        node = self.schedule.peek()
-        return node is not None and self.priority(node) > max(map(self.priority, self.waiting.values()))
-
-    def priority(self, node: Node) -> float:
-        return self.schedule.priority[node]
-
-    def most_urgent(self, trial_ids: Iterable[str]) -> str | None:
-        """Which of these trials should have the next free process."""
-        return max(trial_ids, key=lambda trial_id: self.priority(self.trials[trial_id]), default=None)
-
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
-        node = self.trials.pop(trial_id)
-        self.waiting.pop(trial_id, None)
-        if not error:
-            self.schedule.finished(node)
-            self.progress.finished(node)
-            return
-        failure = self._failure(node)
-        if failure is None:
-            self.deaths[node] += 1
-            if self.deaths[node] < DEATHS:
-                self.progress.died(node)
-                self.schedule.again(node)
-                return
-        cause, log = failure or (self._tune_error(trial_id), "none")
-        self.progress.failed(Failure(node, cause, log), self.schedule.failed(node))
-
-    def _failure(self, node: Node) -> tuple[str, str] | None:
-        """Tune would call an error in its searcher one of the trial; a root out of reach is told when the
-        next node is asked for."""
-        with suppress(InputError):
-            return self.store.failure(node, self.old_logs[node])
-        return None
-
-    def _tune_error(self, trial_id: str) -> str:
-        """What Tune knows of a trial that could not write a log: its process died, or did not start."""
-        path = getattr(self.tune_trials.get(trial_id), "error_file", None)
-        lines = Path(path).read_text().split("\n") if path and Path(path).is_file() else []
-        return next((line for line in reversed(lines) if line.strip()), "its process died")
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Tune pickles its searcher to restore it; here the root says what is done."""
-        return {}
-
-    def save(self, checkpoint_path: str) -> None:
-        """Likewise."""
-
-    def restore(self, checkpoint_path: str) -> None:
-        raise NotImplementedError("A sweep is resumed by running it again.")
-
-
-class StartedTrials(tune.Callback):  # type: ignore[misc]
-    """Tells the searcher which trials run."""
-
-    def __init__(self, searcher: GraphSearcher) -> None:
-        self.searcher = searcher
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.searcher.tune_trials[trial.trial_id] = trial
-        self.searcher.waiting.pop(trial.trial_id, None)
-        self.searcher.progress.started(self.searcher.trials[trial.trial_id])
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
-class LongestFirst(FIFOScheduler):  # type: ignore[misc]
-    """Gives a free process to the most urgent of the nodes that wait for one, not to the oldest."""
-
-    def __init__(self, searcher: GraphSearcher) -> None:
-        super().__init__()
-        self.searcher = searcher
-
-    def choose_trial_to_run(self, tune_controller: Any) -> Any:
-        # one with an actor has been given a process, and starts in a moment
-        waiting = {
-            trial.trial_id: trial
-            for trial in tune_controller.get_live_trials()
-            if trial.status == Trial.PENDING and trial.temporary_state.ray_actor is None
-        }
-        return waiting.get(self.searcher.most_urgent(waiting))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {}
-
-
 def run_plan(plan: Plan, site: Site, progress: Progress, run: Callable[..., Any] | None = None) -> None:
     """Run what is missing on a Ray cluster: this machine, or the one at site.address.
 
@@ -175,14 +44,32 @@ def run_plan(plan: Plan, site: Site, progress: Progress, run: Callable[..., Any]
     machines that take trials are yet to come.
     """
     store = Store.open(site.root)
+    idle = 0
+    while idle < DEATHS:
+        before = len(progress.done)
+        try:
+            _fit(plan, site, progress, store, run)
+            return
+        except RuntimeError as error:
+            # Ray ends processes where a machine's memory runs short, and Tune does not know that error
+            if "Caught unexpected exception" not in str(error):
+                raise
+            for node in list(progress.running):
+                progress.died(node)
+            progress.console.print(f"Tune gave up, and is started again: {error}", markup=False)
+        idle = idle + 1 if len(progress.done) == before else 0
+    progress.stopped = f"Tune gave up {DEATHS} times without a node done"
+
+
+def _fit(plan: Plan, site: Site, progress: Progress, store: Store, run: Callable[..., Any] | None) -> None:
     connect(site.address or os.environ.get("RAY_ADDRESS", "local"))
     # Tune's own files are of no use after a sweep: what is done is in the root
     scratch = tempfile.mkdtemp(prefix="lottery_ray_tune_")
     nodes = {key(node): node for node in plan.nodes}
-    searcher = GraphSearcher(plan, store, progress)
     try:
         most = max(map(processes, plan.nodes))
         gpus = _gpus_per_trial(site, most)
+        searcher = GraphSearcher(plan, store, progress, site, gpus, with_canaries=run is None)
         progress.console.print(f"each trial has {site.cpus_per_trial:g} CPUs and {gpus:g} GPUs")
         if most > 1:
             wanted = _resources(most, site, gpus)
@@ -200,7 +87,7 @@ def run_plan(plan: Plan, site: Site, progress: Progress, run: Callable[..., Any]
                 checkpoint_minutes=site.checkpoint_minutes,
             ),
             lambda config: tune.PlacementGroupFactory(
-                [_resources(several.get(config["node"], 1), site, gpus)]
+                [_resources(1 if config["canary"] else several.get(config["node"], 1), site, gpus)]
             ),
         )
         tune.Tuner(
@@ -213,6 +100,7 @@ def run_plan(plan: Plan, site: Site, progress: Progress, run: Callable[..., Any]
                 storage_path=scratch,
                 verbose=0,
                 callbacks=[StartedTrials(searcher)],
+                stop=UsedUp(searcher),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()
@@ -237,19 +125,53 @@ def _trial(
     keep_retrained: bool,
     checkpoint_minutes: float,
 ) -> None:
-    if run is None:
-        from lottery_ray import trial
+    from lottery_ray import canary, trial
 
-        run = trial.run
-    run(
-        nodes[config["node"]],
+    node, cpu = nodes[config["node"]], gpus == 0
+    if config["canary"]:
+        assert isinstance(node, Finetune)
+        tune.report({"done": 1, **asdict(canary.run(node, root, folders, cpu=cpu))})
+        return
+    (run or trial.run)(
+        node,
         root,
         folders,
-        cpu=gpus == 0,
+        cpu=cpu,
         keep_retrained=keep_retrained,
         checkpoint_minutes=checkpoint_minutes,
     )
     tune.report({"done": 1})
+
+
+def calibrate(plan: Plan, site: Site, first: Iterable[Canary]) -> dict[Canary, Calibration]:
+    """What these canaries measure where a sweep's trials would run, side by side.
+
+    Raises InputError if one fails.
+    """
+    connect(site.address or os.environ.get("RAY_ADDRESS", "local"))
+    try:
+        gpus = _gpus_per_trial(site, 1)
+        remote = ray.remote(num_cpus=site.cpus_per_trial, num_gpus=gpus, max_retries=0)(_measure)
+        running = {one: remote.remote(one.finetune, plan.folders, gpus == 0) for one in first}
+        return {one: _measured(one, future) for one, future in running.items()}
+    finally:
+        ray.shutdown()
+
+
+def _measure(node: Finetune, folders: dict[str, str], cpu: bool) -> Calibration:
+    from lottery_ray import canary
+
+    return canary.measure(node, folders, cpu=cpu)
+
+
+def _measured(canary: Canary, future: Any) -> Calibration:
+    try:
+        found: Calibration = ray.get(future)
+    except RayError as error:
+        cause = getattr(error, "cause", error)
+        why = " ".join(f"{type(cause).__name__}: {cause}".split())
+        raise InputError(f"The canary of {canary.finetune.task} failed: {why}") from None
+    return found
 
 
 def connect(address: str) -> None:

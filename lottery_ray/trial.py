@@ -65,7 +65,7 @@ def run(
         raise
     finally:
         shutil.rmtree(scratch)
-        _free_memory()
+        free_memory()
 
 
 def _attempt(
@@ -78,14 +78,9 @@ def _attempt(
     checkpoint_minutes: float,
 ) -> Record | None:
     """Of several processes the first one alone writes to the root, and returns the record."""
-    if not cpu and not torch.cuda.is_available():
-        raise RuntimeError("This trial was given a GPU, but torch sees none: is it a CPU build?")
     started = time.time()
     inputs = attempt.store.inputs(node)
-    recipe = _recipe(node)
-    accelerator = models.accelerator(recipe.precision, cpu=cpu)
-    torch.set_num_threads(recipe.threads)
-    _glibc()
+    accelerator = prepare(_recipe(node), cpu=cpu)
     if not accelerator.is_main_process:
         scratch = scratch / str(accelerator.process_index)
         attempt = replace(attempt, folder=scratch / "attempt")
@@ -94,13 +89,23 @@ def _attempt(
         "parents": {parent.key: parent.digest for parent in inputs.values()},
         "packages": _packages(),
     }
-    checkpoints = Checkpoints(attempt.store, node, checkpoint_minutes, made_with, _device(accelerator))
+    checkpoints = Checkpoints(attempt.store, node, checkpoint_minutes, made_with, device_name(accelerator))
     work = Work(
         attempt, inputs, folders, scratch, accelerator, keep_retrained, checkpoints, evaluated=MicroBatch()
     )
     result = execute(node, work)
     provenance = _provenance(started, work)
     return attempt.publish(result, provenance, inputs) if accelerator.is_main_process else None
+
+
+def prepare(recipe: Recipe, *, cpu: bool) -> Accelerator:
+    """Set this process up for a trial of this recipe."""
+    if not cpu and not torch.cuda.is_available():
+        raise RuntimeError("This trial was given a GPU, but torch sees none: is it a CPU build?")
+    accelerator = models.accelerator(recipe.precision, cpu=cpu)
+    torch.set_num_threads(recipe.threads)
+    _glibc()
+    return accelerator
 
 
 @functools.cache
@@ -121,7 +126,7 @@ def _glibc() -> Any:
     return libc
 
 
-def _free_memory() -> None:
+def free_memory() -> None:
     """A network and its hooks refer to each other, and a warm process must not pile them up."""
     gc.collect()
     if torch.cuda.is_available():
@@ -146,7 +151,7 @@ def _packages() -> dict[str, str]:
     return {"lottery-ray": lottery_ray.__version__} | {name: version(name) for name in PACKAGES}
 
 
-def _device(accelerator: Accelerator) -> str:
+def device_name(accelerator: Accelerator) -> str:
     if accelerator.device.type == "cuda":
         return torch.cuda.get_device_name(accelerator.device)
     return platform.processor() or "cpu"
@@ -162,7 +167,7 @@ def _provenance(started: float, work: Work) -> dict[str, Any]:
         # of the warm process so far, not of this node alone
         "process_peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "peak_gpu_memory_mib": torch.cuda.max_memory_allocated() / 2**20 if cuda else None,
-        "device": _device(accelerator),
+        "device": device_name(accelerator),
         "host": platform.node(),
         "commit": _commit(),
         "packages": _packages(),

@@ -446,7 +446,7 @@ def test_examples_longer_than_the_model_are_refused(command: Command, place: Pat
 
 def test_a_presets_kinds_may_go_beyond_the_methods(command: Command, place: Path) -> None:
     where = ["--model", str(place / "model"), "--data", str(place / "data"), "--tasks", "mrpc"]
-    status, out, _ = command("glue", *where, "--methods", "structured", "--dry-run")
+    status, out, _ = command("glue", *where, "--methods", "structured", "--dry-run", "--list-nodes")
     assert status == 0
     assert "layer matched" in out
     assert "pretrained" not in "".join(line for line in out.splitlines() if line.startswith("to run"))
@@ -466,7 +466,7 @@ def test_a_dry_run_lists_what_would_run_and_writes_nothing(
         "mrpc",
         "stsb",
     ]
-    arguments += ["--seeds", "1", "2", "--root", str(root), "--dry-run"]
+    arguments += ["--seeds", "1", "2", "--root", str(root), "--dry-run", "--list-nodes"]
     before = sorted(tmp_path.rglob("*"))
     status, out, err = command(*arguments)
     assert (status, err) == (0, "")
@@ -487,7 +487,7 @@ def test_a_dry_run_counts_what_is_done(command: Command, tmp_path: Path) -> None
     root = tmp_path / "root"
     Store.open(str(root), create=True).begin(Pretrain()).publish({}, {}, {})
     before = sorted(root.rglob("*"))
-    status, out, _ = command("demo", "--root", str(root), "--dry-run")
+    status, out, _ = command("demo", "--root", str(root), "--dry-run", "--list-nodes")
     assert status == 0
     says(out, "pretrain 1 0 1")
     assert [line.split()[1] for line in out.splitlines() if line.startswith("done ")] == [key(Pretrain())]

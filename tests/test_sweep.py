@@ -5,6 +5,7 @@ The model is a tiny BERT with random weights and the data a generated pair task,
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -287,6 +288,93 @@ def test_debug_mode_stops_at_the_first_exception(inputs: Path, tmp_path: Path) -
             (root / "nodes" / record.key / record.attempt / "mask.arrow").unlink()
     output = run(command(inputs, root, "--debug", "--kinds", "bad", "--methods", "structured"), status=2)
     assert "mask.arrow is missing" in output
+
+
+def without_reading(folder: str, tmp_path: Path) -> dict[str, str]:
+    """An environment in which the disk of Ray's workers fails for the data below this folder."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if any('default_worker' in word for word in sys.orig_argv):\n"
+        "    import pyarrow.parquet as pq\n"
+        "    whole = pq.read_table\n"
+        "    def read_table(path, *more, **named):\n"
+        f"        if {folder!r} in str(path):\n"
+        "            raise OSError('the disk is broken')\n"
+        "        return whole(path, *more, **named)\n"
+        "    pq.read_table = read_table\n"
+    )
+    return {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
+
+
+def test_canaries_that_fail_alike_end_a_sweep_with_one_cause(inputs: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    broken = without_reading("/some data/", tmp_path)
+    output = run(command(inputs, root), status=1, environment=broken)
+    assert f"2 nodes failed; {NODES - 2} that need them did not run." in output
+    told = output.partition("did not run.")[2]
+    assert told.count("OSError: the disk is broken (in its canary)") == 1
+    (log,) = (line.split("log: ")[1] for line in told.splitlines() if "log: " in line)
+    assert "Traceback" in Path(log).read_text()
+    assert len(list(root.rglob("error.txt"))) == 2, "one for each task, and none of the 36 nodes"
+    assert not records(root)
+
+
+def test_a_canary_that_fails_stops_its_task_alone(inputs: Path, finished: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    flags = ("--methods", "magnitude", "--kinds", "bad")
+    broken = without_reading("/rte/", tmp_path)
+    output = run(command(inputs, root, *flags), status=1, environment=broken)
+    # three nodes for each task and seed
+    assert "1 node failed; 5 that need it did not run." in output
+    assert "finetune rte seed 1: OSError: the disk is broken (in its canary)" in output
+    assert [record.labels["task"] for record in records(root).values()] == ["mrpc"] * 6
+    assert "6 to run" in run(command(inputs, root, *flags))
+    expected = records(finished)
+    assert all(record.result == expected[key].result for key, record in records(root).items())
+
+
+def test_a_sweep_ends_when_its_budget_is_used_up_and_goes_on(
+    inputs: Path, finished: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    output = run(command(inputs, root, *ONE, "--budget", "1e-5"), status=3)
+    assert "Ended with 3 nodes still to run (" in output
+    assert "of 1e-05 CPU-hours are used). Run the same command again to go on." in output
+    assert not records(root)
+    assert not list(root.rglob("error.txt")), "to be stopped is no failure"
+    run(command(inputs, root, *ONE, "--budget", "100"))
+    expected = records(finished)
+    assert len(records(root)) == 3
+    assert all(record.result == expected[key].result for key, record in records(root).items())
+
+
+def test_a_node_that_does_not_fit_into_the_budget_is_not_started(
+    inputs: Path, finished: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(finished, root)
+    for record in records(root).values():
+        if record.labels["kind"] == "bad":
+            (root / "nodes" / record.key / "node.json").unlink()
+    # the others' records say what a node takes
+    output = run(command(inputs, root, "--debug", "--budget", "1e-5"), status=3)
+    assert "Ended with 8 nodes still to run (0 of 1e-05 CPU-hours are used, and" in output
+    assert "takes about 0.0" in output
+    run(command(inputs, root, "--debug", "--budget", "100"))
+    assert_equal(root, finished)
+
+
+@pytest.mark.parametrize("how", [("--debug",), pytest.param((), marks=pytest.mark.slow)])
+def test_a_dry_run_may_measure_what_a_study_will_cost(
+    inputs: Path, tmp_path: Path, how: tuple[str, ...]
+) -> None:
+    root = tmp_path / "root"
+    output = run(command(inputs, root, "--dry-run", "--calibrate", "--price", "2.5", *how))
+    assert re.search(r"To run: about \S+ \(\S+ to \S+\) CPU-hours", output)
+    assert re.search(r"Cost: about \S+ \(\S+ to \S+\)", output)
+    assert "From canaries of mrpc (" in output
+    assert "no order is below" in output
+    assert not root.exists()
 
 
 def test_bf16_after_fp32_in_one_process(inputs: Path, tmp_path: Path) -> None:
