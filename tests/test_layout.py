@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 TORCH_FREE = [
     "streams errors tasks adapters language masks nodes schedule tickets roots store inputs rows study",
     "forecast",
-    "published progress journal",
+    "published progress journal preemption",
 ]
 TORCH = [
     "data networks pruning models micro_batches importance search checkpoints gradients training pretraining",
