@@ -19,6 +19,7 @@ from safetensors.torch import load, save
 from torch import nn
 from torch.optim import Optimizer
 
+from lottery_ray import preemption
 from lottery_ray.errors import InputError
 from lottery_ray.micro_batches import MicroBatch
 from lottery_ray.nodes import Node
@@ -78,9 +79,12 @@ class Checkpoints:
         return None
 
     def keep(self, step: int, network: nn.Module, optimizer: Optimizer) -> None:
-        """Before a step: write a checkpoint if the last one is too old."""
+        """Before a step: write a checkpoint if the last one is too old, or if the machine was given notice
+        since then."""
         now = time.monotonic()
-        if now - self._last < 60 * self.minutes or not PartialState().is_main_process:
+        age = now - self._last
+        due = age >= 60 * self.minutes or preemption.noticed_since(time.time() - age)
+        if not due or not PartialState().is_main_process:
             return
         state = {
             "step": step,

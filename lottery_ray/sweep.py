@@ -12,7 +12,9 @@ from typing import Any
 
 import ray
 from ray import tune
-from ray.exceptions import RayError
+from ray._private.services import canonicalize_bootstrap_address
+from ray._raylet import GcsClient  # type: ignore[attr-defined]
+from ray.exceptions import AuthenticationError, RayError, RpcError
 from ray.tune.execution import class_cache
 
 from lottery_ray.calibration import Calibration, Canary
@@ -177,7 +179,8 @@ def _measured(canary: Canary, future: Any) -> Calibration:
 def connect(address: str) -> None:
     """Join the Ray cluster at an address ("auto": the one of this machine), or start one here ("local").
 
-    Raises InputError if none answers there, or if it has another version of Ray or Python.
+    Raises InputError if none answers there, if it asks for a token that this process has not, or if it has
+    another version of Ray or Python.
     """
     # Ray starts its workers through a shell, which would split a path with spaces
     quoted = {"py_executable": shlex.quote(sys.executable)}
@@ -185,12 +188,17 @@ def connect(address: str) -> None:
     # failures are told by the progress display and at the end
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
+        if address != "local":
+            # without the token, ray.init tries for 20 s, and then says nothing of it
+            GcsClient(address=canonicalize_bootstrap_address(address))
         ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
-    except ConnectionError as error:
+    except AuthenticationError:
         raise InputError(
-            f"--address {address}: no Ray cluster answers there ({error}). If it has a token, set"
-            " RAY_AUTH_MODE=token and put the token into ~/.ray/auth_token."
+            f"--address {address}: the cluster asks for its token. Set RAY_AUTH_MODE=token, and put the"
+            " token into ~/.ray/auth_token."
         ) from None
+    except (ConnectionError, RpcError) as error:
+        raise InputError(f"--address {address}: no Ray cluster answers there ({error}).") from None
     except RuntimeError as error:
         if "ersion mismatch" not in str(error):
             raise

@@ -1,4 +1,4 @@
-"""Studies on several hosts: `ray up` with the shipped YAML, `ray submit`, `ray job submit`, a lost host.
+"""Studies on two hosts: `ray up` with the shipped YAML, `ray submit`, `ray job submit`, the preflight.
 
 The hosts are those of the testbed's hosts.sh, which $TESTBED names the folder of. They have no network beyond
 each other, so that pip finds what it needs to build a package in the folder that they share.
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.test_sweep import assert_equal, make_inputs, records, run
 
@@ -28,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
 HOME = Path(os.environ.get("TESTBED_ROOT", Path(tempfile.gettempdir()) / "testbed"))
 SHARED = HOME / "shared"
-IPS = ("10.77.0.11", "10.77.0.12")
+IPS = ("10.77.0.11", "10.77.0.12", "10.77.0.13")
 PORT = 8270
 NODES = 2 * (1 + 2 + 4)
 
@@ -90,6 +91,13 @@ class Cluster:
             finally:
                 tunnel.terminate()
 
+    def up(self, count: int) -> None:
+        self.ray("up", "--yes", "--no-config-cache", str(self.config))
+        self.wait_for_hosts(count)
+
+    def wait_for_hosts(self, count: int) -> None:
+        wait_for(lambda: f"{count} local.cluster.node" in self.status(), 400)
+
     def status(self) -> str:
         return self.ray("exec", "--no-config-cache", str(self.config), "ray status", status=None)
 
@@ -140,27 +148,32 @@ def local(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="module")
-def cluster(inputs: Path, local: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Two hosts, started by `ray up` with the shipped configuration, its values filled in."""
+def prepare(host: int) -> None:
+    """pip finds what it needs to build a package in the folder that all hosts see."""
+    settings = f"[global]\\nno-index = true\\nfind-links = {SHARED / 'wheels'}\\n"
+    hosts("ssh", str(host), f"mkdir -p ~/.config/pip; printf '{settings}' > ~/.config/pip/pip.conf")
+
+
+@contextmanager
+def cluster_of(count: int, home: Path, also: str = "") -> Iterator[Cluster]:
+    """Hosts, started by `ray up` with the shipped configuration, its values filled in.
+
+    also: one more command of those that start a worker.
+    """
     if "TESTBED" not in os.environ:
         pytest.skip("TESTBED names no folder with hosts.sh")
-    home = tmp_path_factory.mktemp("home")
     hosts("down")
     # the kernel takes a dead host's network away when its last process is gone
     wait_for(lambda: not list(Path("/sys/class/net").glob("vhost*")))
-    hosts("up", "2", "--path", str(BIN))
-    wheels = SHARED / "wheels"
-    checked(
-        [str(BIN / "pip"), "download", "-q", "--no-deps", "-d", str(wheels), "setuptools"], dict(os.environ)
-    )
-    for host in ("1", "2"):
-        settings = f"[global]\\nno-index = true\\nfind-links = {wheels}\\n"
-        hosts("ssh", host, f"mkdir -p ~/.config/pip; printf '{settings}' > ~/.config/pip/pip.conf")
+    hosts("up", str(count), "--path", str(BIN))
+    download = [str(BIN / "pip"), "download", "-q", "--no-deps", "-d", str(SHARED / "wheels"), "setuptools"]
+    checked(download, dict(os.environ))
+    for host in range(1, count + 1):
+        prepare(host)
     text = (ROOT / "clusters" / "on-premise.yaml").read_text()
     for old, new in (
         ("192.168.1.10 ", f"{IPS[0]} "),
-        ("    - 192.168.1.11\n    - 192.168.1.12", f"    - {IPS[1]}"),
+        ("    - 192.168.1.11\n    - 192.168.1.12", "\n".join(f"    - {ip}" for ip in IPS[1:count])),
         ("ssh_user: ubuntu", "ssh_user: root"),
         ("~/.ssh/id_ed25519", str(HOME / "key")),
         # a home of its own for the test, which `ray` takes from the environment
@@ -169,15 +182,21 @@ def cluster(inputs: Path, local: Path, tmp_path_factory: pytest.TempPathFactory)
         assert old in text
         text = text.replace(old, new)
     config = home / "on-premise.yaml"
-    config.write_text(text)
+    assert list(yaml.safe_load(text))[-1] == "worker_start_ray_commands"
+    config.write_text(f"{text}  - {also}\n" if also else text)
     made = Cluster(config, home)
     try:
         made.ray("get-auth-token", "--generate")
-        made.ray("up", "--yes", "--no-config-cache", str(config))
-        wait_for(lambda: "2 local.cluster.node" in made.status())
+        made.up(count)
         yield made
     finally:
         hosts("down")
+
+
+@pytest.fixture(scope="module")
+def cluster(inputs: Path, local: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with cluster_of(2, tmp_path_factory.mktemp("home")) as made:
+        yield made
 
 
 @pytest.fixture
@@ -271,21 +290,3 @@ def test_without_the_token_nothing_answers(cluster: Cluster) -> None:
     token = (cluster.home / ".ray" / "auth_token").read_text().strip()
     found = hosts("ssh", "1", f"grep -rlF {token} /tmp/ray ~/lottery-ray {shlex.quote(str(SHARED))} || true")
     assert not found.strip()
-
-
-def test_a_lost_host_costs_no_finished_node(cluster: Cluster, inputs: Path, local: Path, root: Path) -> None:
-    """The last test: it leaves one host."""
-    command = ("--working-dir", ".", "--", "python", "jobs/sweep.py", *study(inputs, root))
-    name = f"study-{time.time_ns()}"
-    with cluster.dashboard():
-        cluster.job("submit", "--no-wait", f"--submission-id={name}", *command)
-        wait_for(lambda: len(list(root.glob("nodes/*/node.json"))) >= 3)
-        hosts("kill", "2")
-        wait_for(lambda: re.search("succeeded|failed", cluster.job("status", name)), 300)
-        kept = {key: record.attempt for key, record in records(root).items()}
-        output = cluster.job("logs", name)
-        assert len(kept) == NODES or "Run the same command again" in output
-        cluster.job("submit", *command)
-    after = records(root)
-    assert {key: after[key].attempt for key in kept} == kept
-    assert_equal(root, local)

@@ -83,6 +83,13 @@ def test_an_aws_head_takes_no_trials_and_its_workers_come_and_go() -> None:
     assert worker["resources"]["GPU"] >= 1
 
 
+def test_spot_workers_watch_for_their_notice() -> None:
+    watch = load(AWS)["worker_start_ray_commands"][-1]
+    assert "~/lottery-ray/jobs/watch_preemption.py aws " in watch
+    assert watch.startswith("nohup setsid "), "the login that starts it ends"
+    assert watch.endswith("< /dev/null &")
+
+
 def test_ec2_knows_every_key_of_the_machines() -> None:
     """What `ray up` does not look at before it asks AWS for machines."""
     shape = Session().get_service_model("ec2").operation_model("RunInstances").input_shape
@@ -148,5 +155,6 @@ def test_the_rayjob_has_what_kuberay_needs() -> None:
         assert set(container["resources"]) == {"requests", "limits"}
     (container,) = worker["template"]["spec"]["containers"]
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "1"
-    assert "drain-node" in container["lifecycle"]["preStop"]["exec"]["command"][-1]
-    assert worker["template"]["spec"]["terminationGracePeriodSeconds"] > 100
+    hook = container["lifecycle"]["preStop"]["exec"]["command"][-1].split()
+    assert hook[:3] == ["python", "jobs/watch_preemption.py", "now"]
+    assert worker["template"]["spec"]["terminationGracePeriodSeconds"] > int(hook[-1]) + 30

@@ -13,7 +13,7 @@ from tests.folders import data_folder, model_folder
 ROOT = Path(__file__).parents[1]
 TORCH_FREE = [
     "streams errors tasks adapters language masks nodes schedule tickets roots store inputs rows study",
-    "recorded calibration forecast budget published progress journal",
+    "recorded calibration forecast budget published progress journal preemption",
 ]
 TORCH = [
     "data networks pruning models micro_batches importance search checkpoints gradients training pretraining",
