@@ -195,13 +195,20 @@ def by_slots(seconds: dict[Node, float], unit: str, per_trial: float) -> Table:
     table = Table(title="", box=None, pad_edge=False)
     for heading in (f"{unit}s", "makespan", "no order is below"):
         table.add_column(heading, justify="right")
-    count, before = math.ceil(per_trial), math.inf
+    # trials of several processes have a whole GPU each
+    whole = per_trial if unit == "CPU" else 1.0
+    widths = {n: math.ceil(processes(n) * whole / per_trial) for n in seconds if processes(n) > 1}
+    count = math.ceil(
+        max(per_trial, *(width * per_trial for width in widths.values())) if widths else per_trial
+    )
+    before = math.inf
     while True:
         slots = int(count / per_trial)
-        last = makespan(seconds, seconds, slots)
+        last = makespan(seconds, seconds, slots, widths=widths)
         if last >= 0.99 * before:
             break
-        table.add_row(str(count), duration(last), duration(lower_bound(seconds, seconds, slots)))
+        bound = lower_bound(seconds, seconds, slots, widths)
+        table.add_row(str(count), duration(last), duration(bound))
         count, before = 2 * count, last
     table.caption = f"More than {count // 2} do not help."
     table.caption_justify = "left"

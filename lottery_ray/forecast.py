@@ -5,6 +5,7 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 import numpy as np
 
@@ -17,9 +18,10 @@ from lottery_ray.store import Record
 Group = tuple[str | None, ...]
 
 CANARY_ALONE = 1.5
-"""A canary's forecast may be so many times too low or too high: benchmarks/forecast_error.py measures it."""
+"""A canary's forecast is taken to be at most so many times too low or too high, by judgement."""
 OTHER_TASK = 2.0
-"""Likewise of a task's nodes from the records of other tasks, whose sentences are longer or shorter."""
+"""Likewise of a task's nodes from the records of other tasks, whose sentences are longer or shorter;
+benchmarks/forecast_error.py measures it on a root."""
 
 
 @functools.cache
@@ -130,30 +132,46 @@ def from_records(records: Iterable[Record]) -> Forecast:
     return forecast
 
 
-def makespan(nodes: Iterable[Node], seconds: Mapping[Node, float], slots: int, between: float = 0.0) -> float:
+def makespan(
+    nodes: Iterable[Node],
+    seconds: Mapping[Node, float],
+    slots: int,
+    between: float = 0.0,
+    widths: Mapping[Node, int] = MappingProxyType({}),
+) -> float:
     """Seconds until the last of these nodes is done, on so many slots, in the order of a sweep.
 
     nodes: those to run, parents first; what they need beside them is done. seconds: of every one. between:
-    from a trial's end until its slot has the next one, and until its children may start.
+    from a trial's end until its slot has the next one, and until its children may start. widths: of nodes
+    that take several slots, at most all of them; the most urgent node waits until enough are free.
     """
     order = list(nodes)
     done = {parent for node in order for parent in parents(node)} - set(order)
     schedule = Schedule(order, done, remaining_path(order))
     running: list[tuple[float, int, Node]] = []
-    now, started = 0.0, 0
+    now, started, free = 0.0, 0, slots
     while not schedule.ended:
-        while len(running) < slots and (node := schedule.next()):
+        while (node := schedule.peek()) and widths.get(node, 1) <= free:
+            schedule.next()
+            free -= widths.get(node, 1)
             # the number decides between equals, so that nodes are never compared
             heapq.heappush(running, (now + seconds[node] + between, started, node))
             started += 1
         now, _, node = heapq.heappop(running)
+        free += widths.get(node, 1)
         schedule.finished(node)
     return max(0.0, now - between)
 
 
-def lower_bound(nodes: Iterable[Node], seconds: Mapping[Node, float], slots: int) -> float:
+def lower_bound(
+    nodes: Iterable[Node],
+    seconds: Mapping[Node, float],
+    slots: int,
+    widths: Mapping[Node, int] = MappingProxyType({}),
+) -> float:
     """Seconds that no order of these nodes can beat: the larger of their total over the slots and of the
     longest chain."""
     order = list(nodes)
     chains = remaining_path(order, seconds.__getitem__)
-    return max(sum(seconds[node] for node in order) / slots, max(chains.values(), default=0.0))
+    total = sum(seconds[node] * widths.get(node, 1) for node in order)
+    return max(total / slots, max(chains.values(), default=0.0))

@@ -88,7 +88,8 @@ class Journal:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         self._over.set()
         self._thread.join()
-        self._write("it ended" if kind is None else f"it was stopped by {kind.__name__}")
+        why = f" ({self.progress.stopped})" if self.progress.stopped else ""
+        self._write(f"it ended{why}" if kind is None else f"it was stopped by {kind.__name__}")
 
     def _keep_writing(self) -> None:
         while not self._over.wait(SECONDS):

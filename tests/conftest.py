@@ -1,17 +1,19 @@
 """Small real parts that the tests share: tiny BERTs, tokenised examples and an S3 server."""
 
-import copy
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertForSequenceClassification
 
 from lottery_ray import models
 from lottery_ray.data import Encoded
 from lottery_ray.models import Network
+from tests.folders import bert_config
+from tests.studies import NODES, command, make_inputs, run
 
 LENGTHS = np.array([5, 9, 40, 3, 17, 33, 12])
 
@@ -68,18 +70,17 @@ def s3_root(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return f"s3://{bucket}/a/root?endpoint_override={s3_server}&scheme=http&region=us-east-1"
 
 
-def bert_config(labels: int = 2, dropout: float = 0.0) -> BertConfig:
-    return copy.deepcopy(
-        BertConfig(
-            vocab_size=140,
-            hidden_size=32,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            intermediate_size=48,
-            initializer_range=0.3,
-            max_position_embeddings=128,
-            num_labels=labels,
-            hidden_dropout_prob=dropout,
-            attention_probs_dropout_prob=dropout,
-        )
-    )
+@pytest.fixture(scope="session")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_inputs(tmp_path_factory.mktemp("the inputs"))
+
+
+@pytest.fixture(scope="session")
+def finished(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root of an undisturbed sweep on Ray."""
+    root = tmp_path_factory.mktemp("finished") / "a root"
+    output = run(command(inputs, root))
+    assert f"[{NODES}/{NODES}]" in output
+    assert "time left" in output or "left" in output
+    assert output.strip().splitlines()[-1].endswith("index.html")
+    return root

@@ -1,17 +1,17 @@
 """Model and data folders as a user has them, small: a tiny BERT of the embedded language, and GLUE tasks."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from transformers import BertForSequenceClassification
+from transformers import BertConfig, BertForSequenceClassification
 
 from lottery_ray import language
 from lottery_ray.inputs import data_files
 from lottery_ray.pretraining import make_tokenizer
 from lottery_ray.tasks import TASKS, Task
-from tests.conftest import bert_config
 
 ROWS = {"train": 24, "validation": 12}
 
@@ -43,3 +43,20 @@ def data_folder(folder: Path, *tasks: str) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             pq.write_table(rows(TASKS[name], ROWS[split]), path)
     return folder
+
+
+def bert_config(labels: int = 2, dropout: float = 0.0) -> BertConfig:
+    return copy.deepcopy(
+        BertConfig(
+            vocab_size=140,
+            hidden_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            intermediate_size=48,
+            initializer_range=0.3,
+            max_position_embeddings=128,
+            num_labels=labels,
+            hidden_dropout_prob=dropout,
+            attention_probs_dropout_prob=dropout,
+        )
+    )

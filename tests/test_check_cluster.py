@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ray.cluster_utils import Cluster
 
-from tests.test_sweep import make_inputs, records, run
+from tests.studies import records, run
 
 ROOT = Path(__file__).parents[1]
 CHECKS = (
@@ -25,11 +25,6 @@ CHECKS = (
     "root, written",
     "root, the same",
 )
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_inputs(tmp_path_factory.mktemp("the inputs"))
 
 
 @pytest.fixture(scope="module")

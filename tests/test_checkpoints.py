@@ -37,8 +37,7 @@ from lottery_ray.study import RELEASED, Plan, Site, Study, plan
 from lottery_ray.tasks import TASKS
 from lottery_ray.training import train
 from lottery_ray.trial import run
-from tests.conftest import bert_config
-from tests.folders import data_folder
+from tests.folders import bert_config, data_folder
 from tests.test_families import CONFIGS, HEADS, MLPS
 
 RECIPE = Recipe(epochs=2, batch_size=8, learning_rate=1e-3, warmup=0.3, weight_decay=0.1)

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.test_sweep import assert_equal, make_inputs, records, run
+from tests.studies import assert_equal, make_inputs, records, run
 
 pytestmark = pytest.mark.cluster
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.studies import assert_equal, make_inputs, records, run
 from tests.test_cluster import (
     HOME,
     IPS,
@@ -28,7 +29,6 @@ from tests.test_cluster import (
     wait_for,
 )
 from tests.test_drain import Metadata, Service
-from tests.test_sweep import assert_equal, make_inputs, records, run
 
 pytestmark = pytest.mark.cluster
 

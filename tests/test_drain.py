@@ -16,17 +16,12 @@ from ray.cluster_utils import Cluster
 
 from lottery_ray import preemption
 from lottery_ray.errors import InputError
+from tests.studies import assert_equal, command, records, run
 from tests.test_checkpoints import checkpoints, small
-from tests.test_sweep import assert_equal, command, make_inputs, records, run
 
 Start = Callable[[], tuple[str, subprocess.Popen[bytes]]]
 HERE = "127.0.0.1"
 WATCH = Path(__file__).parents[1] / "jobs" / "watch_preemption.py"
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_inputs(tmp_path_factory.mktemp("the inputs"))
 
 
 @pytest.fixture

@@ -36,8 +36,7 @@ from lottery_ray.store import Record, Store
 from lottery_ray.study import RELEASED, Plan, Study, plan
 from lottery_ray.tasks import TASKS, score
 from lottery_ray.trial import run
-from tests.conftest import bert_config
-from tests.folders import data_folder
+from tests.folders import bert_config, data_folder
 
 EVERYTHING = Study(
     tasks=("mrpc",),

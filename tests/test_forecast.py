@@ -156,6 +156,15 @@ def test_no_makespan_is_below_the_lower_bound(chosen: int, slots: int) -> None:
     assert makespan(every, seconds, slots, between=0.1) >= bound - 1e-9
 
 
+def test_a_node_of_several_slots_waits_until_they_are_free() -> None:
+    one, two = [node for node in PAPER if isinstance(node, Finetune)][:2]
+    seconds: dict[Node, float] = {one: 3.0, two: 5.0}
+    assert makespan([one, two], seconds, 2) == 5.0
+    assert makespan([one, two], seconds, 2, widths={two: 2}) == 8.0
+    assert makespan([one, two], seconds, 3, widths={two: 2}) == 5.0
+    assert lower_bound([one, two], seconds, 2, {two: 2}) == 6.5
+
+
 def test_every_task_without_a_finished_model_has_one_canary() -> None:
     before = canaries(PAPER, {node for node in PAPER if _task(node) == "mrpc" and _seed(node) == 42})
     finetunes = [node for node in PAPER if isinstance(node, Finetune)]

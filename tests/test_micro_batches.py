@@ -26,8 +26,7 @@ from lottery_ray.nodes import Recipe, Structured
 from lottery_ray.pretraining import make_tokenizer
 from lottery_ray.tasks import TASKS
 from lottery_ray.training import train
-from tests.conftest import bert_config
-from tests.folders import data_folder
+from tests.folders import bert_config, data_folder
 from tests.test_checkpoints import checkpoints, stopped_after
 from tests.test_families import HEADS, MLPS
 

@@ -15,7 +15,7 @@ from lottery_ray.models import Network
 from lottery_ray.nodes import Recipe
 from lottery_ray.tasks import TASKS
 from lottery_ray.training import train
-from tests.conftest import bert_config
+from tests.folders import bert_config
 
 HEADS = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 1]], bool)
 MLPS = np.array([1, 0, 1], bool)

@@ -22,9 +22,9 @@ from lottery_ray.models import Network
 from lottery_ray.nodes import Recipe
 from lottery_ray.tasks import TASKS
 from lottery_ray.training import train
-from tests.conftest import bert_config
+from tests.folders import bert_config
+from tests.studies import ONE, assert_equal, command, make_inputs, records, run, wait_for_a_checkpoint
 from tests.test_checkpoints import checkpoints
-from tests.test_sweep import ONE, assert_equal, command, make_inputs, records, run, wait_for_a_checkpoint
 
 BATCHES = {"uneven": 5, "fewer examples than processes": 3}
 """Of seven examples the last step of an epoch has two, or one."""

@@ -10,10 +10,9 @@ import time
 from pathlib import Path
 
 from lottery_ray.store import Store
-from tests.test_sweep import NODES, command, finished, inputs, run
+from tests.studies import NODES, command, run
 
 STATUS = Path(__file__).parents[1] / "jobs" / "status.py"
-__all__ = ["finished", "inputs"]
 
 
 def status(root: Path | str, *flags: str, code: int = 0) -> str:

@@ -11,16 +11,11 @@ import pytest
 
 from lottery_ray.store import Store
 from tests.proxy import Behaviour, proxy
+from tests.studies import ONE, assert_equal, command, records, run
 from tests.test_roots import mounted
-from tests.test_sweep import ONE, assert_equal, command, make_inputs, records, run
 
 NINE = ("--tasks", "mrpc", "--seeds", "1")
 """Nine nodes."""
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_inputs(tmp_path_factory.mktemp("the inputs"))
 
 
 @pytest.fixture(scope="module")
