@@ -63,7 +63,7 @@ class Checkpoints:
         self.resumed_at_step = [*state["resumed_at_step"], state["step"]]
         self.resumed_from = [*state["resumed_from"], state["device"]]
         self.seconds = state["seconds"]
-        self.micro_batch.size = state["micro_batch"]
+        self.micro_batch.size = state.get("micro_batch")
         return int(state["step"])
 
     def _newest(self) -> bytes | None:

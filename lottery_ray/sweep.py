@@ -182,16 +182,17 @@ def connect(address: str) -> None:
     Raises InputError if none answers there, if it asks for a token that this process has not, or if it has
     another version of Ray or Python.
     """
-    # Ray starts its workers through a shell, which would split a path with spaces
-    quoted = {"py_executable": shlex.quote(sys.executable)}
-    local = {"include_dashboard": False, "runtime_env": quoted} if address == "local" else {}
+    options: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+    if " " in sys.executable:
+        # Ray starts its workers through a shell, which would split the path
+        options["runtime_env"] = {"py_executable": shlex.quote(sys.executable)}
     # failures are told by the progress display and at the end
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     try:
         if address != "local":
             # without the token, ray.init tries for 20 s, and then says nothing of it
             GcsClient(address=canonicalize_bootstrap_address(address))
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **local)
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **options)
     except AuthenticationError:
         raise InputError(
             f"--address {address}: the cluster asks for its token. Set RAY_AUTH_MODE=token, and put the"

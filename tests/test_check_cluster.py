@@ -128,7 +128,6 @@ def from_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(" " in sys.executable, reason="Ray starts no workers from a path with spaces by itself")
 def test_trials_wait_for_machines_that_are_yet_to_come(from_zero: str, inputs: Path, tmp_path: Path) -> None:
     words = ("--model", str(inputs / "a model"), "--data", str(inputs / "some data"), "--tasks", "mrpc")
     flags = ("--seeds", "1", "--methods", "magnitude", "--kinds", "good", "--gpus-per-trial", "0")
