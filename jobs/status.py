@@ -4,10 +4,8 @@ python jobs/status.py results/demo
 python jobs/status.py s3://bucket/paper --watch
 """
 
-import re
 import sys
 import time
-from collections import Counter
 from typing import Annotated
 
 import tyro
@@ -19,7 +17,7 @@ from rich.text import Text
 
 from lottery_ray.errors import InputError
 from lottery_ray.journal import Failed, Planned, Sweep, planned, sweeps
-from lottery_ray.progress import duration
+from lottery_ray.progress import by_cause, duration
 from lottery_ray.store import Store
 from lottery_ray.study import STAGES
 
@@ -65,7 +63,7 @@ def status(store: Store) -> tuple[RenderableType, bool]:
     views = [of_sweep(sweep, planned(store, sweep), recorded, now) for sweep in alive or known[-1:]]
     if not views:
         views = [Text(f"{len(recorded)} nodes are done. No sweep has left a journal here.")]
-    ends = Text(f"Next: python jobs/report.py '{store.named('').rstrip('/')}'", style="dim")
+    ends = Text(f"Next: python jobs/report.py '{store.absolute}'", style="dim")
     return Group(*views, ends), bool(alive)
 
 
@@ -120,13 +118,12 @@ def failures(failed: tuple[Failed, ...], dropped: int) -> list[RenderableType]:
     """Grouped by cause, whose numbers may differ; the most frequent first."""
     if not failed:
         return []
-    groups = Counter(re.sub(r"\d+", "#", failure.cause) for failure in failed)
     parts: list[RenderableType] = [
         Text(f"\n{len(failed)} failed; {dropped} that need them cannot run", style="bold red")
     ]
-    for cause, count in groups.most_common():
-        first = next(f for f in failed if re.sub(r"\d+", "#", f.cause) == cause)
-        parts.append(Text(f"{count} x  {first.cause}\n     {first.title}, log: {first.log}"))
+    for alike in sorted(by_cause(failed), key=len, reverse=True):
+        first = alike[0]
+        parts.append(Text(f"{len(alike)} x  {first.cause}\n     {first.title}, log: {first.log}"))
     return parts
 
 

@@ -10,7 +10,6 @@ else did.
 """
 
 import math
-import re
 import sys
 from collections.abc import Set
 from contextlib import nullcontext
@@ -28,7 +27,7 @@ from lottery_ray.forecast import Forecast, from_records, lower_bound, makespan
 from lottery_ray.inputs import check_hub_model
 from lottery_ray.journal import Journal
 from lottery_ray.nodes import Finetune, HubModel, Node, key, processes, title
-from lottery_ray.progress import Failure, Progress, duration
+from lottery_ray.progress import Progress, by_cause, duration
 from lottery_ray.store import Record, Store
 from lottery_ray.study import PRESETS, Plan, Site, Study, chosen, count_by_stage, few_held_out, plan
 
@@ -58,7 +57,7 @@ def main() -> int:
         description=__doc__,
         config=(tyro.conf.FlagCreatePairsOff,),
     )
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
         return run(sweep, console)
     except InputError as error:
@@ -71,12 +70,14 @@ def show_error(error: InputError) -> None:
 
 
 def run(sweep: Sweep, console: Console) -> int:
+    check(sweep)
     planned = plan(sweep.study)
     if sweep.dry_run:
         show_plan(sweep, planned, console)
         return 0
-    show_outdated(sweep.site.root, console)
-    done = records(sweep.site.root, create=True)
+    done, outdated = Store.open(sweep.site.root, create=True).set_aside_outdated()
+    for record in outdated:
+        console.print(f"{record.key} was made from another run of its parents, and is made again.")
     missing = [node for node in planned.nodes if key(node) not in done]
     console.print(
         f"{len(planned.nodes)} nodes, {len(missing)} to run; root {sweep.site.root}", highlight=False
@@ -94,8 +95,30 @@ def run(sweep: Sweep, console: Console) -> int:
         # a live display would write over a debugger's prompt
         with nullcontext() if sweep.debug else progress, Journal(Store.open(sweep.site.root), progress):
             runner(sweep).run_plan(planned, sweep.site, progress)
-    reported = report(planned, sweep.site.root)
+    reported = report(progress, sweep.site.root)
     return show_end(progress, console) or reported
+
+
+def check(sweep: Sweep) -> None:
+    """Raises InputError for what does not depend on the study."""
+    site = sweep.site
+    for flag, value, least in (
+        ("--cpus-per-trial", site.cpus_per_trial, 0.1),
+        ("--gpus-per-trial", site.gpus_per_trial, 0),
+        ("--checkpoint-minutes", site.checkpoint_minutes, 0),
+        ("--budget", site.budget, 0),
+        ("--price", sweep.price, 0),
+    ):
+        # not >= refuses nan as well
+        if value is not None and not value >= least:
+            raise InputError(f"{flag} {value:g}: must be at least {least}.")
+    for flag, given in (
+        ("--calibrate", sweep.calibrate),
+        ("--list-nodes", sweep.list_nodes),
+        ("--price", sweep.price is not None),
+    ):
+        if given and not sweep.dry_run:
+            raise InputError(f"{flag}: belongs to --dry-run; add that.")
 
 
 def runner(sweep: Sweep) -> Any:
@@ -114,21 +137,15 @@ def runner(sweep: Sweep) -> Any:
     return ray_sweep
 
 
-def records(root: str, *, create: bool) -> dict[str, Record]:
+def records(root: str) -> dict[str, Record]:
     """Those of a root, by their keys; none if there is no root yet."""
-    if not create and not Store.exists(root):
+    if not Store.exists(root):
         return {}
-    return {record.key: record for record in Store.open(root, create=create).records()}
-
-
-def show_outdated(root: str, console: Console) -> None:
-    """Set aside what two drivers at once may leave, so that it is made again."""
-    for record in Store.open(root, create=True).set_aside_outdated():
-        console.print(f"{record.key} was made from another run of its parents, and is made again.")
+    return {record.key: record for record in Store.open(root).records()}
 
 
 def show_plan(sweep: Sweep, planned: Plan, console: Console) -> None:
-    found = records(sweep.site.root, create=False)
+    found = records(sweep.site.root)
     forecast = from_records(found.values())
     first = first_trials(planned, found.keys())
     if sweep.calibrate and first:
@@ -237,10 +254,9 @@ def choices(study: Study) -> Table:
     return table
 
 
-def report(planned: Plan, root: str) -> int:
+def report(progress: Progress, root: str) -> int:
     """Once there is a fine-tuned model to report on. Returns the exit status."""
-    done = records(root, create=False)
-    if any(isinstance(node, Finetune) and key(node) in done for node in planned.nodes):
+    if any(isinstance(node, Finetune) for node in progress.done):
         from analysis.report import write
 
         try:
@@ -264,18 +280,10 @@ def show_end(progress: Progress, console: Console) -> int:
     console.print(f"\n{count} {nodes} failed; {len(progress.dropped)} that need {them} did not run.")
     for alike in by_cause(progress.failures):
         others = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
-        console.print(f"  {title(alike[0].node)}{others}: {alike[0].cause}", markup=False)
-        console.print(f"    log: {alike[0].log}", markup=False)
+        console.print(f"  {title(alike[0].node)}{others}: {alike[0].cause}")
+        console.print(f"    log: {alike[0].log}")
     console.print("Run the same command again to try them again; everything else is kept.")
     return 1
-
-
-def by_cause(failures: list[Failure]) -> list[list[Failure]]:
-    """Those whose causes differ in numbers alone, together."""
-    found: dict[str, list[Failure]] = {}
-    for failure in failures:
-        found.setdefault(re.sub(r"\d+", "#", failure.cause), []).append(failure)
-    return list(found.values())
 
 
 if __name__ == "__main__":

@@ -40,10 +40,15 @@ class Budget:
     def started(self, trial: str) -> None:
         self.running[trial] = time.monotonic()
 
+    def stopped(self, trial: str) -> None:
+        """It will be started again."""
+        self.used_seconds += self._ran(trial) * self.expected[trial][1]
+        self.running.pop(trial, None)
+
     def ended(self, trial: str) -> None:
         """Whichever way."""
-        self.used_seconds += self._ran(trial) * self.expected.pop(trial)[1]
-        self.running.pop(trial, None)
+        self.stopped(trial)
+        self.expected.pop(trial)
 
     def _ran(self, trial: str) -> float:
         now = time.monotonic()

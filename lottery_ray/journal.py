@@ -21,7 +21,7 @@ from lottery_ray.store import Store
 
 SECONDS = 5.0
 """Between two writes."""
-SILENT = 60.0
+SILENT = 180.0
 """After so many seconds without a write a sweep counts as gone."""
 
 
@@ -119,7 +119,8 @@ def sweeps(store: Store) -> list[Sweep]:
     """All that have run on a root, the newest last."""
     found = []
     for name in store.folders("sweeps"):
-        with contextlib.suppress(InputError):  # it is about to begin
+        # it is about to begin, or of another version
+        with contextlib.suppress(InputError, ValueError, TypeError, KeyError):
             said: dict[str, Any] = store.read_json(f"sweeps/{name}/now.json")
             failures = tuple(Failed(**failure) for failure in said.pop("failures"))
             found.append(Sweep(**said, failures=failures))

@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.error import HTTPError
@@ -125,25 +126,27 @@ def watch(cloud: Cloud, here: Raylet) -> None:
     silent = False
     while not here.gone:
         try:
-            if cloud.noticed(cloud.url):
-                leave(here, cloud.grace)
-                return
-            silent = False
+            noticed, silent = cloud.noticed(cloud.url), False
         except OSError as error:
             if not silent:
                 print(f"{cloud.url}: {error}", flush=True)
-            silent = True
+            noticed, silent = False, True
+        if noticed:
+            leave(here, cloud.grace)
+            return
         time.sleep(INTERVAL)
 
 
 def leave(here: Raylet, grace: int) -> None:
     """Drain this machine's node, and end Ray on it after `grace` seconds."""
-    NOTICE.touch()
+    with suppress(OSError):  # a full disk, or another user's file: drained all the same
+        NOTICE.touch()
     print(f"notice given; Ray ends here in {grace} s", flush=True)
     command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", f"--address={here.address}"]
     command += [f"--node-id={here.node_id}", f"--deadline-remaining-seconds={grace}"]
     command += ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=the machine is taken away"]
-    subprocess.run(command, check=False)
+    with suppress(subprocess.TimeoutExpired):
+        subprocess.run(command, check=False, timeout=grace)
     deadline = time.monotonic() + grace + 1
     while not here.gone and time.monotonic() < deadline:
         time.sleep(1)

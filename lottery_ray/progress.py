@@ -1,8 +1,11 @@
 """One progress display for a sweep: live in a terminal, a line per finished node in a log file."""
 
+import re
 import time
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -37,7 +40,6 @@ class Progress:
     done: set[Node]
     console: Console
     running: dict[Node, float] = field(default_factory=dict)
-    seconds: dict[Node, float] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     dropped: list[Node] = field(default_factory=list)
     most_running: int = 1
@@ -77,11 +79,11 @@ class Progress:
         self.most_running = max(self.most_running, len(self.running))
 
     def finished(self, node: Node) -> None:
-        self.seconds[node] = time.monotonic() - self.running.pop(node)
+        seconds = time.monotonic() - self.running.pop(node)
         self.done.add(node)
-        self.forecast.learn(node, self.seconds[node])
+        self.forecast.learn(node, seconds)
         self._leave(node, -cost(node))
-        self._line(f"{title(node)} · {duration(self.seconds[node])}")
+        self._line(f"{title(node)} · {duration(seconds)}")
 
     def checked(self, node: Finetune, calibration: Calibration) -> None:
         """By its canary, which ran in its place."""
@@ -139,8 +141,9 @@ class Progress:
         for heading in ("", "done", "running", "failed", "of"):
             table.add_column(heading, justify="right" if heading else "left")
         failed = [failure.node for failure in self.failures]
-        groups = self.done, self.running, failed, self.nodes
-        columns = [Counter(map(stage, list(group))) for group in groups]
+        columns = [
+            Counter(map(stage, list(nodes))) for nodes in (self.done, self.running, failed, self.nodes)
+        ]
         for name in STAGES:
             if columns[-1][name]:
                 table.add_row(name, *(str(column[name]) for column in columns))
@@ -154,3 +157,19 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 90 else f"{hours:.1f} h"
+
+
+class _Failed(Protocol):
+    @property
+    def cause(self) -> str: ...
+
+
+F = TypeVar("F", bound=_Failed)
+
+
+def by_cause(failures: Iterable[F]) -> list[list[F]]:
+    """Those whose causes differ in numbers alone, together."""
+    found: dict[str, list[F]] = {}
+    for failure in failures:
+        found.setdefault(re.sub(r"\d+", "#", failure.cause), []).append(failure)
+    return list(found.values())

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import pyarrow as pa
 from pyarrow import fs
@@ -117,6 +117,10 @@ class Root:
         if isinstance(filesystem, fs.S3FileSystem):
             filesystem = _patient(filesystem, attempts)
         return cls(root, filesystem, path)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As its address: pyarrow's own pickle of a file system leaves the retries out."""
+        return type(self).at, (self.absolute,)
 
     @property
     def local(self) -> bool:

@@ -56,18 +56,21 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
         self.trials: dict[str, Job] = {}
         self.waiting: dict[str, Job] = {}
         self.tune_trials: dict[str, Any] = {}
-        self.begun = store.begun()
+        self.begun = set(store.folders("nodes"))
         self.old_logs: dict[Node, set[str]] = {}
         self.deaths: Counter[Job] = Counter()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.schedule.ended:
             return str(Searcher.FINISHED)
-        if len(self.waiting) >= AHEAD and not self._next_is_first():
-            return None
         job = self._next()
         if job is None:
             return None if self.trials else str(Searcher.FINISHED)
+        if len(self.waiting) >= AHEAD and self.priority(job) <= max(
+            map(self.priority, self.waiting.values())
+        ):
+            self.schedule.again(job)
+            return None
         self.trials[trial_id] = self.waiting[trial_id] = job
         self.budget.handed_out(trial_id, *self._expected(job))
         node = of(job)
@@ -92,16 +95,12 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
             return 0.0, units(1, self.site, self.gpus)
         return self.progress.forecast.seconds(job) or 0.0, units(processes(job), self.site, self.gpus)
 
-    @property
-    def out_of_budget(self) -> bool:
-        if self.budget.used_up:
+    def stops_for_budget(self) -> bool:
+        """Whether the budget is used up before all is done."""
+        used_up = self.budget.used_up and not self.schedule.ended
+        if used_up:
             self.progress.stopped = str(self.budget)
-        return self.budget.used_up
-
-    def _next_is_first(self) -> bool:
-        """Whether the next one should run before all that wait for room."""
-        job = self.schedule.peek()
-        return job is not None and self.priority(job) > max(map(self.priority, self.waiting.values()))
+        return used_up
 
     def priority(self, job: Job) -> float:
         return self.schedule.priority[job]
@@ -195,7 +194,7 @@ class UsedUp(tune.Stopper):  # type: ignore[misc]
         return False
 
     def stop_all(self) -> bool:
-        return self.searcher.out_of_budget
+        return self.searcher.stops_for_budget()
 
 
 class StartedTrials(tune.Callback):  # type: ignore[misc]
@@ -209,6 +208,11 @@ class StartedTrials(tune.Callback):  # type: ignore[misc]
         self.searcher.waiting.pop(trial.trial_id, None)
         self.searcher.budget.started(trial.trial_id)
         self.searcher.progress.started(of(self.searcher.trials[trial.trial_id]))
+
+    def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Its machine was taken away after a notice: Tune starts it elsewhere, and counts no failure."""
+        self.searcher.budget.stopped(trial.trial_id)
+        self.searcher.progress.running.pop(of(self.searcher.trials[trial.trial_id]), None)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

@@ -89,8 +89,8 @@ class Store(Root):
 
     @classmethod
     def exists(cls, root: str) -> bool:
-        """Whether there is anything at this root. Raises InputError if it cannot be read."""
-        return cls.at(root, FIRST_ATTEMPTS)._exists("")
+        """Whether there is a root there. Raises InputError if that cannot be seen."""
+        return cls.at(root, FIRST_ATTEMPTS)._exists(FORMAT_FILE)
 
     def _try_to_write(self) -> None:
         # written first: the answers to reading say less of what is wrong
@@ -172,9 +172,10 @@ class Store(Root):
         with ThreadPoolExecutor(READERS) as pool:
             yield from filter(None, pool.map(self.read, keys))
 
-    def set_aside_outdated(self) -> list[Record]:
-        """Take from the root, and return, the records that were made from another run of a parent than the
-        one in the root, and those that were made from them. They are kept beside their artifacts.
+    def set_aside_outdated(self) -> tuple[dict[str, Record], list[Record]]:
+        """Take from the root the records that were made from another run of a parent than the one in the
+        root, and those that were made from them. They are kept beside their artifacts. Returns those that
+        stand, by their keys, and those taken.
 
         Two drivers at once on object storage leave such records, and so does a deleted record, where a
         device is not deterministic.
@@ -187,14 +188,11 @@ class Store(Root):
             outdated |= {record.key: record for record in found}
             changed = bool(found)
         for record in outdated.values():
-            name = f"nodes/{record.key}/node.json"
-            self._write(f"nodes/{record.key}/{record.attempt}/outdated.json", self._read(name))
+            name, place = f"nodes/{record.key}/node.json", f"nodes/{record.key}/{record.attempt}"
+            self._make_folder(place)
+            self._write(f"{place}/outdated.json", self._read(name))
             self._delete(name)
-        return list(outdated.values())
-
-    def begun(self) -> set[str]:
-        """Keys of the nodes of which there is anything, if only a log."""
-        return {folder.rpartition("/")[2] for folder in self._list("nodes")}
+        return {k: r for k, r in records.items() if k not in outdated}, list(outdated.values())
 
     def fetch(self, record: Record, name: str, into: Path | None = None) -> Path:
         """A local path of one artifact, its sha256 checked; a remote one is copied to `into`.

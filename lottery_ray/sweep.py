@@ -14,14 +14,15 @@ import ray
 from ray import tune
 from ray._private.services import canonicalize_bootstrap_address
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
-from ray.exceptions import AuthenticationError, RayError, RpcError
+from ray.air.execution import RayActorManager
+from ray.exceptions import AuthenticationError, OutOfMemoryError, RayActorError, RayError, RpcError
 from ray.tune.execution import class_cache
 
 from lottery_ray.calibration import Calibration, Canary
 from lottery_ray.errors import InputError
 from lottery_ray.nodes import Finetune, Node, key, processes
 from lottery_ray.progress import Progress
-from lottery_ray.searcher import DEATHS, GraphSearcher, LongestFirst, StartedTrials, UsedUp
+from lottery_ray.searcher import GraphSearcher, LongestFirst, StartedTrials, UsedUp
 from lottery_ray.store import Store
 from lottery_ray.study import Plan, Site
 
@@ -37,6 +38,22 @@ class_cache.ENV_VARS_TO_PROPAGATE -= {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KE
 class_cache.ENV_VARS_TO_PROPAGATE -= {"AWS_SECURITY_TOKEN", "AWS_SESSION_TOKEN"}
 
 
+def _memory_kills_as_losses(task_failed: Callable[..., None]) -> Callable[..., None]:
+    """Where a machine's memory runs short Ray ends a process with an error that Tune does not know, which
+    would end the whole sweep. It is told as the loss of the process."""
+
+    def told(manager: Any, task: Any, exception: Exception) -> None:
+        known = (
+            RayActorError(error_msg=str(exception)) if isinstance(exception, OutOfMemoryError) else exception
+        )
+        task_failed(manager, task, known)
+
+    return told
+
+
+RayActorManager._actor_task_failed = _memory_kills_as_losses(RayActorManager._actor_task_failed)
+
+
 def run_plan(plan: Plan, site: Site, progress: Progress, run: Callable[..., Any] | None = None) -> None:
     """Run what is missing on a Ray cluster: this machine, or the one at site.address.
 
@@ -46,24 +63,6 @@ def run_plan(plan: Plan, site: Site, progress: Progress, run: Callable[..., Any]
     machines that take trials are yet to come.
     """
     store = Store.open(site.root)
-    idle = 0
-    while idle < DEATHS:
-        before = len(progress.done)
-        try:
-            _fit(plan, site, progress, store, run)
-            return
-        except RuntimeError as error:
-            # Ray ends processes where a machine's memory runs short, and Tune does not know that error
-            if "Caught unexpected exception" not in str(error):
-                raise
-            for node in list(progress.running):
-                progress.died(node)
-            progress.console.print(f"Tune gave up, and is started again: {error}", markup=False)
-        idle = idle + 1 if len(progress.done) == before else 0
-    progress.stopped = f"Tune gave up {DEATHS} times without a node done"
-
-
-def _fit(plan: Plan, site: Site, progress: Progress, store: Store, run: Callable[..., Any] | None) -> None:
     connect(site.address or os.environ.get("RAY_ADDRESS", "local"))
     # Tune's own files are of no use after a sweep: what is done is in the root
     scratch = tempfile.mkdtemp(prefix="lottery_ray_tune_")

@@ -197,6 +197,19 @@ def test_a_budget_counts_what_runs_and_what_is_expected() -> None:
     assert Budget(None, "GPU").fits(1e9, 8)
 
 
+def test_a_trial_that_is_started_again_has_used_what_it_had() -> None:
+    budget = Budget(1.0, "GPU")
+    budget.handed_out("a", 1_800, 2)
+    budget.running["a"] = time.monotonic() - 900
+    budget.stopped("a")
+    assert budget.used == pytest.approx(0.5, abs=1e-3)
+    budget.started("a")
+    assert budget.used == pytest.approx(0.5, abs=1e-3)
+    budget.running["a"] -= 900
+    budget.ended("a")
+    assert budget.used == pytest.approx(1.0, abs=1e-3)
+
+
 def _task(node: Node) -> str:
     assert not isinstance(node, Pretrain)
     return node.task if isinstance(node, Finetune) else node.finetune.task

@@ -5,10 +5,9 @@ import io
 import pytest
 from rich.console import Console
 
-from lottery_ray.nodes import Ticket, stage
+from lottery_ray.nodes import Ticket
 from lottery_ray.progress import Failure, Progress
-from lottery_ray.schedule import cost
-from lottery_ray.study import STAGES, Study, plan
+from lottery_ray.study import Study, plan
 
 
 def test_what_is_left_takes_as_long_as_what_is_done_did_by_stage() -> None:
@@ -25,11 +24,8 @@ def test_what_is_left_takes_as_long_as_what_is_done_did_by_stage() -> None:
     progress.failed(Failure(failed, "cause", "log"), dropped)
     left = [node for node in nodes[21:] if node not in dropped]
     assert left
-    expected = 0.0
-    for name in STAGES:
-        known = [node for node in progress.seconds if stage(node) == name]
-        for node in left:
-            if stage(node) == name:
-                rate = sum(progress.seconds[n] for n in known) / sum(map(cost, known))
-                expected += cost(node) * rate
+    seconds = [progress.forecast.seconds(node) for node in left]
+    expected = sum(value for value in seconds if value is not None)
+    assert expected > 0
+    assert None not in seconds
     assert progress.seconds_left() == pytest.approx(expected)

@@ -1,5 +1,6 @@
 """Roots out of reach: what is tried again, and what is told in one line, before any trial."""
 
+import pickle
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -52,6 +53,13 @@ def test_a_request_that_fails_is_made_again(
         assert store.fetch(record, "note.txt", tmp_path).read_text() == "a note"
     assert len(seen) > 20
     assert list(Store.open(s3_root).records()) == [record]
+
+
+def test_a_root_that_is_sent_to_another_process_is_as_patient(s3_root: str, s3_server: str) -> None:
+    with proxy(s3_server, lambda number, _: "refuse" if number < 6 else "pass") as front:
+        sent = pickle.loads(pickle.dumps(Store.at(behind(front, s3_root, s3_server))))
+        assert type(sent) is Store
+        assert not sent._exists("absent")
 
 
 def test_requests_are_made_again_however_many_have_failed_before(s3_root: str, s3_server: str) -> None:

@@ -155,6 +155,17 @@ def test_a_node_whose_process_dies_again_and_again_fails(inputs: Path, tmp_path:
     assert "its worker process has died" in output
 
 
+@pytest.mark.slow
+def test_a_machine_short_of_memory_costs_its_trials_and_not_the_sweep(inputs: Path, tmp_path: Path) -> None:
+    # every process counts as one too many
+    short = {"RAY_memory_usage_threshold": "0.01", "RAY_memory_monitor_refresh_ms": "100"}
+    output = run(command(inputs, tmp_path / "root", *ONE), status=1, environment=short)
+    assert "its process died, and it will run again" in output
+    assert "1 node failed; 2 that need it did not run." in output
+    assert "Traceback" not in output
+    run(command(inputs, tmp_path / "root", *ONE))
+
+
 def test_adding_a_seed_and_a_draw_runs_only_the_new_nodes(
     inputs: Path, finished: Path, tmp_path: Path
 ) -> None:
