@@ -3,7 +3,6 @@
 A process is killed by itself, with SIGKILL, right after a step of the optimiser.
 """
 
-import io
 import itertools
 import multiprocessing
 import os
@@ -18,12 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from transformers import BertForSequenceClassification
 
-from lottery_ray import debug, masks, models
+from lottery_ray import masks, models
 from lottery_ray.checkpoints import Checkpoints
 from lottery_ray.data import Encoded
 from lottery_ray.language import Language
@@ -31,9 +29,8 @@ from lottery_ray.masks import Mask
 from lottery_ray.models import Network
 from lottery_ray.nodes import Finetune, Layout, Pretrain, Recipe, Search, key, title
 from lottery_ray.pretraining import make_tokenizer
-from lottery_ray.progress import Progress
 from lottery_ray.store import Record, Store
-from lottery_ray.study import RELEASED, Plan, Site, Study, plan
+from lottery_ray.study import RELEASED, Plan, Study, plan
 from lottery_ray.tasks import TASKS
 from lottery_ray.training import train
 from lottery_ray.trial import run
@@ -68,7 +65,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 
 def run_until_killed(planned: Plan, root: str, steps: int) -> None:
-    """What is missing, in debug mode, until the optimiser has made so many steps in this process."""
+    """What is missing, without canaries, until the optimiser has made so many steps in this process."""
     made = itertools.count(1)
 
     def kill(*_: Any) -> None:
@@ -77,9 +74,9 @@ def run_until_killed(planned: Plan, root: str, steps: int) -> None:
 
     register_optimizer_step_post_hook(kill)
     store = Store.open(root, create=True)
-    done = {node for node in planned.nodes if store.read(key(node))}
-    site = Site(root, gpus_per_trial=0, keep_retrained=True, checkpoint_minutes=0)
-    debug.run_plan(planned, site, Progress(planned.nodes, done, Console(file=io.StringIO())))
+    for node in planned.nodes:
+        if not store.read(key(node)):
+            run(node, root, planned.folders, cpu=True, keep_retrained=True, checkpoint_minutes=0)
 
 
 def kill_and_resume(planned: Plan, root: Path, steps: int) -> tuple[int, int]:

@@ -159,7 +159,7 @@ REFUSED: dict[str, tuple[list[str], tuple[str, ...]]] = {
     ),
     "unknown scheme": (
         ["demo", "--root", "ftp://host/x"],
-        ("root ftp://host/x", "file://, s3:// or gs://"),
+        ("root ftp://", "file://, s3:// or gs://"),
     ),
 }
 
