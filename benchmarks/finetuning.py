@@ -71,7 +71,7 @@ def chosen(encoded: data.Encoded, rows: np.ndarray) -> data.Encoded:
     )
 
 
-class Steps(TrainerCallback):
+class Steps(TrainerCallback):  # type: ignore[misc]
     """Counts what was really fed, so that no option is believed to be active that is not."""
 
     def __init__(self) -> None:
@@ -191,12 +191,9 @@ def main(
             ),
             measurement.ratio(f"fine-tuning {title}", "Trainer at its best", of["ours"], of["best"], 1.0),
         ]
-    together = np.sum(sums, axis=0)
-    found.append(
-        measurement.ratio(
-            f"fine-tuning {_joined(tasks)}, a step of each", "Trainer at its best", *together, at_least=1.1
-        )
-    )
+    mine, best = np.sum(sums, axis=0)
+    together = f"fine-tuning {_joined(tasks)}, a step of each"
+    found.append(measurement.ratio(together, "Trainer at its best", mine, best, 1.1))
     measurement.show("Fine-tuning", found)
     measurement.keep(found)
 

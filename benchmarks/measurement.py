@@ -1,8 +1,8 @@
 """Ratios measured in one run, and how they are kept.
 
-A claim about speed is a ratio of two things that were timed one after the other, several times over, in one
-run on one machine: what else the machine does meets both. CPU time is taken, which waiting for a core does not
-change, unless a script says that it takes wall time.
+A claim about speed is a ratio of two things that were timed one after the other, several times over, in
+one run on one machine: what else the machine does meets both. CPU time is taken, which waiting for a core
+does not change, unless a script says that it takes wall time.
 """
 
 import json

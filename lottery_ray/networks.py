@@ -5,7 +5,6 @@ multiplies the MLP's output before the residual sum (section 2.3 of the paper). 
 head_mask.
 """
 
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import torch
 import transformers
 from torch import nn
 from torch.nn import functional as F
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from lottery_ray.adapters import ADAPTERS, Adapter
@@ -26,11 +24,20 @@ transformers.logging.set_verbosity_error()
 transformers.logging.disable_progress_bar()
 
 
-def _attention_kernel(query: torch.Tensor) -> AbstractContextManager[Any]:
-    """On a CPU plain products have a faster backward pass than the fused kernel."""
-    if query.device.type == "cpu" and torch.is_grad_enabled():
-        return sdpa_kernel(SDPBackend.MATH)
-    return nullcontext()
+def _attend(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor, dropout: float, scale: float | None
+) -> torch.Tensor:
+    """Scaled dot-product attention: q, k, v float (b, heads, L, d); mask bool, may be broadcast to
+    (b, heads, L, L).
+
+    On a CPU plain products have a faster backward pass than the fused kernel, and no row is without a place
+    to attend to, which torch's own plain version looks for.
+    """
+    if q.device.type != "cpu" or not torch.is_grad_enabled():
+        return F.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout, scale=scale)
+    away = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, torch.finfo(q.dtype).min)
+    scores = (q * (scale or q.shape[-1] ** -0.5)) @ k.transpose(2, 3) + away
+    return F.dropout(scores.softmax(-1), dropout) @ v
 
 
 def packed_attention(
@@ -51,12 +58,12 @@ def packed_attention(
     rows = [x[0].transpose(0, 1) for x in (query, key, value)]
     outputs = []
     for index, filled in zip(packing.group_index, packing.group_mask, strict=True):
-        q, k, v = (x[index].transpose(1, 2) for x in rows)
+        # index_select has a faster backward pass than an index in brackets
+        q, k, v = (x.index_select(0, index.flatten()).unflatten(0, index.shape).transpose(1, 2) for x in rows)
         mask = filled if sliding_window is None else _near(filled, sliding_window)
-        with _attention_kernel(query):
-            attended = F.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout, scale=scaling)
+        attended = _attend(q, k, v, mask, dropout, scaling)
         outputs.append(attended.transpose(1, 2).flatten(0, 1))
-    return torch.cat(outputs)[packing.ungroup][None], None
+    return torch.cat(outputs).index_select(0, packing.ungroup)[None], None
 
 
 def _near(filled: torch.Tensor, window: int) -> torch.Tensor:

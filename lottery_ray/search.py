@@ -229,9 +229,9 @@ def largest(magnitudes: np.ndarray, count: int, threshold: float | None) -> np.n
     one before."""
     if threshold is None:
         return np.zeros(magnitudes.size, bool)
-    mask = magnitudes > threshold
-    ties = np.flatnonzero(magnitudes == threshold)
-    mask[ties[: count - int(mask.sum())]] = True
+    mask: np.ndarray = magnitudes >= threshold
+    if surplus := int(np.count_nonzero(mask)) - count:
+        mask[np.flatnonzero(magnitudes == threshold)[-surplus:]] = False
     return mask
 
 
