@@ -78,8 +78,9 @@ def released(encoded: data.Encoded) -> Callable[[], float]:
     for gate, layer in zip(gates, model.bert.encoder.layer, strict=True):
 
         def gated(_: nn.Module, inputs: tuple[torch.Tensor], gate: torch.Tensor = gate) -> torch.Tensor:
-            whole = inputs[0].unflatten(-1, (heads, -1)) * gate[:, None]
-            return whole.flatten(-2)
+            whole: torch.Tensor = inputs[0].unflatten(-1, (heads, -1)) * gate[:, None]
+            flat: torch.Tensor = whole.flatten(-2)
+            return flat
 
         layer.attention.output.dense.register_forward_pre_hook(gated)
     batches = padded(encoded)
