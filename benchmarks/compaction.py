@@ -1,6 +1,6 @@
 """Retraining a compacted structured ticket, against the same ticket gated.
 
-python benchmarks/compaction.py
+python -m benchmarks.compaction
 
 A network of BERT-base's shape with random weights, half of its heads and of its MLPs pruned at random,
 trained on random tokens in examples of MRPC's lengths. The promise is the ratio of the two trainings' FLOPs,

