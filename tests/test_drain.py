@@ -185,6 +185,7 @@ def test_a_lost_machine_ends_no_sweep(cluster: Cluster, start: Start, inputs: Pa
     assert_equal(tmp_path / "root", tmp_path / "local")
 
 
+@pytest.mark.slow
 def test_the_notice_moves_a_trial_with_what_it_has_done(
     cluster: Cluster, start: Start, inputs: Path, metadata: Metadata, tmp_path: Path
 ) -> None:

@@ -70,7 +70,7 @@ def test_debug_mode_gives_equal_results_without_ray_or_wandb(
     assert_equal(tmp_path / "root", finished)
 
 
-@pytest.mark.parametrize("nodes_before_the_kill", [3, 14])
+@pytest.mark.parametrize("nodes_before_the_kill", [3, pytest.param(14, marks=pytest.mark.slow)])
 def test_a_killed_driver_loses_no_finished_node(
     inputs: Path, finished: Path, tmp_path: Path, nodes_before_the_kill: int
 ) -> None:
@@ -243,6 +243,7 @@ def test_canaries_that_fail_alike_end_a_sweep_with_one_cause(inputs: Path, tmp_p
     assert not records(root)
 
 
+@pytest.mark.slow
 def test_a_canary_that_fails_stops_its_task_alone(inputs: Path, finished: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     flags = ("--methods", "magnitude", "--kinds", "bad")
@@ -272,6 +273,7 @@ def test_a_sweep_ends_when_its_budget_is_used_up_and_goes_on(
     assert all(record.result == expected[key].result for key, record in records(root).items())
 
 
+@pytest.mark.slow
 def test_a_node_that_does_not_fit_into_the_budget_is_not_started(
     inputs: Path, finished: Path, tmp_path: Path
 ) -> None:
