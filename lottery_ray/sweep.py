@@ -14,7 +14,7 @@ import ray
 from ray import tune
 from ray._private.services import canonicalize_bootstrap_address
 from ray._raylet import GcsClient  # type: ignore[attr-defined]
-from ray.air.execution import RayActorManager
+from ray.air.execution._internal import RayActorManager
 from ray.exceptions import AuthenticationError, OutOfMemoryError, RayActorError, RayError, RpcError
 from ray.tune.execution import class_cache
 
