@@ -42,11 +42,11 @@ def _memory_kills_as_losses(task_failed: Callable[..., None]) -> Callable[..., N
     """Where a machine's memory runs short Ray ends a process with an error that Tune does not know, which
     would end the whole sweep. It is told as the loss of the process."""
 
-    def told(manager: Any, task: Any, exception: Exception) -> None:
+    def told(manager: Any, tracked_actor_task: Any, exception: Exception) -> None:
         known = (
             RayActorError(error_msg=str(exception)) if isinstance(exception, OutOfMemoryError) else exception
         )
-        task_failed(manager, task, known)
+        task_failed(manager, tracked_actor_task, known)
 
     return told
 
