@@ -125,6 +125,7 @@ def kill(host: int) -> None:
 
 
 def come_back(host: int) -> None:
+    """What does not join by itself does at the next `ray up`."""
     wait_for(lambda: not Path(f"/sys/class/net/vhost{host}").exists())
     hosts("start", str(host))
     tar("--extract", f"--directory={HOME}/host{host}/root")
@@ -136,7 +137,7 @@ def tar(*words: str) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_a_host_dies_and_the_sweep_ends_whole(cluster: Cluster, local: Path, root: Path, seed: int) -> None:
-    cluster.wait_for_hosts(3)
+    cluster.up(3)
     moment = random.Random(seed)
     name = submit(cluster, root)
     count, host = moment.randrange(NODES - 4), moment.choice((2, 3))
@@ -156,7 +157,7 @@ def test_a_host_dies_and_the_sweep_ends_whole(cluster: Cluster, local: Path, roo
 def test_a_host_with_notice_is_left_in_time(
     cluster: Cluster, metadata: Metadata, local: Path, root: Path
 ) -> None:
-    cluster.wait_for_hosts(3)
+    cluster.up(3)
     assert "watch_preemption" in hosts("ssh", "2", "ps ax"), "it has outlived the login that started it"
     name = submit(cluster, root)
     wait_for(lambda: root.is_dir() and published(root) >= 3, 300)
@@ -169,7 +170,7 @@ def test_a_host_with_notice_is_left_in_time(
 
 
 def test_the_head_dies_and_the_same_command_finishes(cluster: Cluster, local: Path, root: Path) -> None:
-    cluster.wait_for_hosts(3)
+    cluster.up(3)
     submit(cluster, root)
     wait_for(lambda: root.is_dir() and published(root) >= 3, 300)
     kill(1)
