@@ -23,7 +23,7 @@ from rich.table import Table
 from lottery_ray.budget import units
 from lottery_ray.calibration import Canary, canaries
 from lottery_ray.errors import InputError
-from lottery_ray.forecast import Forecast, from_records, lower_bound, makespan
+from lottery_ray.forecast import Forecast, Memory, from_records, lower_bound, makespan
 from lottery_ray.inputs import check_hub_model
 from lottery_ray.journal import Journal
 from lottery_ray.nodes import Finetune, HubModel, Node, key, processes, title
@@ -104,7 +104,7 @@ def check(sweep: Sweep) -> None:
     site = sweep.site
     for flag, value, least in (
         ("--cpus-per-trial", site.cpus_per_trial, 0.1),
-        ("--gpus-per-trial", site.gpus_per_trial, 0),
+        ("--gpus-per-trial", None if site.gpus_per_trial == "packed" else site.gpus_per_trial, 0),
         ("--checkpoint-minutes", site.checkpoint_minutes, 0),
         ("--budget", site.budget, 0),
         ("--price", sweep.price, 0),
@@ -189,7 +189,7 @@ def show_forecast(sweep: Sweep, missing: list[Node], forecast: Forecast, console
         console.print("\nNo forecast: nothing was measured yet.")
         return
     site = sweep.site
-    gpus = float(forecast.gpu) if site.gpus_per_trial is None else site.gpus_per_trial
+    gpus = gpus_per_trial(site, forecast)
     unit = "GPU" if gpus else "CPU"
     hours = [0.0, 0.0, 0.0]
     for node, value in seconds.items():
@@ -198,8 +198,24 @@ def show_forecast(sweep: Sweep, missing: list[Node], forecast: Forecast, console
     console.print(f"\nTo run: about {_about(hours)} {unit}-hours")
     if sweep.price is not None:
         console.print(f"Cost: about {_about([sweep.price * each for each in hours])}")
+    console.print(f"Memory: {memory(forecast.memory)}")
     console.print(f"From {forecast.basis(missing)}")
     console.print(by_slots(seconds, unit, gpus or site.cpus_per_trial))
+
+
+def gpus_per_trial(site: Site, forecast: Forecast) -> float:
+    if site.gpus_per_trial == "packed":
+        return 1 / forecast.memory.trials_per_gpu if forecast.gpu else 0.0
+    return float(forecast.gpu) if site.gpus_per_trial is None else site.gpus_per_trial
+
+
+def memory(peak: Memory) -> str:
+    """What a trial takes, in words."""
+    words = f"at most {peak.host / 2**30:.2g} GiB per trial" if peak.host else "not measured"
+    if not peak.of_gpu:
+        return words
+    fit = f"{peak.trials_per_gpu} fit on one of {peak.of_gpu / 2**30:.0f} GiB (--gpus-per-trial packed)"
+    return f"{words}, and {peak.gpu / 2**30:.2g} GiB of a GPU's; {fit}"
 
 
 def _about(values: list[float]) -> str:

@@ -20,7 +20,8 @@ class Calibration:
 
     load: seconds to load a network. encode, train, score, importance: seconds per example tokenised, trained
     on, scored, and scored with importance. train_rows, dev_rows: of the task as it is. device: its name.
-    gpu: whether it is one.
+    peak_memory_mib, peak_gpu_memory_mib: of a batch of its longest examples; None, as the GPU's own memory,
+    where there is no GPU.
     """
 
     train_rows: float
@@ -31,7 +32,9 @@ class Calibration:
     score: float
     importance: float
     device: str
-    gpu: bool
+    peak_memory_mib: float | None
+    peak_gpu_memory_mib: float | None
+    gpu_memory_mib: float | None
 
     def seconds(self, node: Finetune | Search | Ticket | NullDraws) -> float:
         work = examples(node, Rows(self.train_rows, self.dev_rows))

@@ -105,7 +105,7 @@ def _measure(node: Finetune, folders: dict[str, str], cpu: bool) -> Calibration:
         _timed(scored, drawn[1], BATCH),
         _timed(weighed, drawn[1], BATCH),
         trial.device_name(accelerator),
-        accelerator.device.type == "cuda",
+        **trial.memory(accelerator),
     )
 
 

@@ -34,8 +34,8 @@ SHORT, GROUPS = 32, 4
 class Encoded:
     """A tokenised split of n examples.
 
-    input_ids, segments: int64 (tokens,), all examples one after the other. ends: int64 (n,), where
-    each example ends. idx: int64 (n,). labels: float64 (n,).
+    input_ids: int32 (tokens,); segments: int8 (tokens,); all examples one after the other. ends: int64 (n,),
+    where each example ends. idx: int64 (n,). labels: float64 (n,).
     """
 
     input_ids: np.ndarray
@@ -47,7 +47,7 @@ class Encoded:
     def __len__(self) -> int:
         return len(self.ends)
 
-    @property
+    @functools.cached_property
     def lengths(self) -> np.ndarray:
         """int64 (n,): tokens of each example."""
         return np.diff(self.ends, prepend=0)
@@ -92,8 +92,8 @@ def pack(encoded: Encoded, rows: np.ndarray) -> Packed:
     source = (encoded.ends - encoded.lengths)[rows][example] + position
     group_index, group_mask, ungroup = _groups(lengths, starts)
     return Packed(
-        input_ids=torch.from_numpy(encoded.input_ids[source])[None],
-        token_type_ids=torch.from_numpy(encoded.segments[source])[None],
+        input_ids=torch.from_numpy(encoded.input_ids[source].astype(np.int64))[None],
+        token_type_ids=torch.from_numpy(encoded.segments[source].astype(np.int64))[None],
         position_ids=torch.from_numpy(position)[None],
         example=torch.from_numpy(example),
         starts=torch.from_numpy(starts),
@@ -169,13 +169,13 @@ def encode(rows: pa.Table, task: Task, tokenizer: Any, max_length: int) -> Encod
     texts = [rows[column].to_pylist() for column in task.text]
     tokens = tokenizer(*texts, truncation=True, max_length=max_length, return_token_type_ids=True)
     return Encoded(
-        input_ids=_concatenated(tokens["input_ids"]),
-        segments=_concatenated(tokens["token_type_ids"]),
+        input_ids=_concatenated(tokens["input_ids"], np.int32),
+        segments=_concatenated(tokens["token_type_ids"], np.int8),
         ends=np.cumsum([len(ids) for ids in tokens["input_ids"]]),
         idx=rows["idx"].to_numpy().astype(np.int64),
         labels=rows["label"].to_numpy().astype(np.float64),
     )
 
 
-def _concatenated(rows: Sequence[Sequence[int]]) -> np.ndarray:
-    return np.concatenate([np.asarray(row, np.int64) for row in rows])
+def _concatenated(rows: Sequence[Sequence[int]], dtype: type) -> np.ndarray:
+    return np.concatenate([np.asarray(row, dtype) for row in rows])

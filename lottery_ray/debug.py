@@ -26,7 +26,8 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
     most = max(processes(node) for node in plan.nodes)
     if not cpu and most > torch.cuda.device_count():
         raise InputError(f"--recipe.processes {most}: this machine has {torch.cuda.device_count()} GPUs.")
-    gpus = 0 if cpu else site.gpus_per_trial or 1
+    given = site.gpus_per_trial
+    gpus = 0 if cpu else 1 if given in (None, "packed") else float(given)
     allowed = Budget(site.budget, "CPU" if cpu else "GPU")
     for first in dict.fromkeys(canaries(plan.nodes, progress.done).values()):
         progress.started(first.finetune)

@@ -122,8 +122,12 @@ def _search_magnitude(
     node: Search, method: Magnitude, network: models.Network, encoded: data.Encoded, work: Work
 ) -> tuple[list[dict[str, Any]], Mask]:
     task = TASKS[node.finetune.task]
+    # of the same network on the same rows
+    full = work.inputs[node.finetune].result["pruning_score"] if node.data == "dev" else None
 
     def look(kept: np.ndarray) -> float:
+        if full is not None and kept.all():
+            return float(full)
         # masks of later steps lie within those of earlier ones, so zeroing in place is enough
         models.prune_weights(network, models.weight_mask(network, kept))
         logits = predict(network, encoded, work.accelerator, micro_batch=work.evaluated)

@@ -4,8 +4,9 @@ import functools
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,9 @@ from lottery_ray.nodes import Finetune, Model, Node, Pretrain, labels, parents
 from lottery_ray.recorded import nodes_of
 from lottery_ray.schedule import Schedule, cost, remaining_path
 from lottery_ray.store import Record
+
+GPU_CONTEXT = 2.0**30
+"""Bytes of a GPU's memory that CUDA and its libraries take in a process, by judgement."""
 
 Group = tuple[str | None, ...]
 
@@ -53,21 +57,52 @@ class Rate:
 
 
 @dataclass
+class Memory:
+    """What a trial has taken at most.
+
+    host: bytes. gpu: of the largest share of a GPU's memory that one has taken; 0 for none.
+    """
+
+    host: float = 0.0
+    gpu: float = 0.0
+    of_gpu: float = 0.0
+
+    def add(self, measured: Mapping[str, Any]) -> None:
+        """measured: of a record's provenance, or a canary, in MiB."""
+        host, gpu = ((measured.get(f"peak_{name}_mib") or 0.0) * 2**20 for name in ("memory", "gpu_memory"))
+        self.host = max(self.host, host)
+        of_gpu = (measured.get("gpu_memory_mib") or 0.0) * 2**20
+        if of_gpu and gpu * self.of_gpu >= self.gpu * of_gpu:
+            self.gpu, self.of_gpu = gpu, of_gpu
+
+    @property
+    def trials_per_gpu(self) -> int:
+        """How many fit on a GPU; 0 where that was not measured. With a tenth to spare, and what every process
+        takes before it has a tensor."""
+        return max(1, int(self.of_gpu / (1.1 * self.gpu + GPU_CONTEXT))) if self.of_gpu else 0
+
+
+@dataclass
 class Forecast:
     """Seconds of nodes from those of others, and from canaries.
 
-    calibrations: {(model, task): what its canary measured}. devices: of what was measured. gpu: whether any
-    was a GPU.
+    calibrations: {(model, task): what its canary measured}. devices: of what was measured. memory: the most
+    of all that was measured.
     """
 
     calibrations: dict[tuple[Model, str], Calibration] = field(default_factory=dict)
     devices: Counter[str] = field(default_factory=Counter)
-    gpu: bool = False
+    memory: Memory = field(default_factory=Memory)
     _rates: dict[tuple[bool, Group], Rate] = field(default_factory=dict)
+
+    @property
+    def gpu(self) -> bool:
+        """Whether any of it was measured on one."""
+        return self.memory.of_gpu > 0
 
     def calibrate(self, node: Finetune, calibration: Calibration) -> None:
         self.calibrations[node.model, node.task] = calibration
-        self.gpu |= calibration.gpu
+        self.memory.add(asdict(calibration))
 
     def learn(self, node: Node, seconds: float) -> None:
         """From a node that is done."""
@@ -128,7 +163,7 @@ def from_records(records: Iterable[Record]) -> Forecast:
         if seconds := made.get("seconds"):
             forecast.learn(node, seconds)
             forecast.devices[made.get("device", "unknown")] += 1
-            forecast.gpu |= made.get("peak_gpu_memory_mib") is not None
+            forecast.memory.add(made)
     return forecast
 
 

@@ -5,12 +5,13 @@ from here.
 """
 
 import copy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, init_empty_weights
 from accelerate.state import AcceleratorState
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
@@ -37,6 +38,7 @@ __all__ = [
     "PACKED",
     "Gates",
     "Network",
+    "Saved",
     "accelerator",
     "adapter_of",
     "architecture",
@@ -50,6 +52,8 @@ __all__ = [
     "prunable",
     "prune",
     "prune_weights",
+    "read",
+    "restored",
     "save",
     "weight_mask",
     "weights_kept",
@@ -92,6 +96,26 @@ def _attention(config: Any) -> str | None:
     return PACKED if ADAPTERS[config.model_type].packed else None
 
 
+@dataclass(frozen=True)
+class Saved:
+    """A fine-tuned network as it was saved: its config, and its weights on the CPU."""
+
+    config: Any
+    weights: dict[str, torch.Tensor]
+
+
+def read(folder: Path) -> Saved:
+    return Saved(AutoConfig.from_pretrained(folder), load_file(folder / "model.safetensors"))
+
+
+def restored(saved: Saved) -> Network:
+    """The network, with weights of its own."""
+    with init_empty_weights(include_buffers=False):
+        network = _skeleton(copy.deepcopy(saved.config))
+    network.model.load_state_dict({name: value.clone() for name, value in saved.weights.items()}, assign=True)
+    return network
+
+
 def save(network: Network, folder: Path, mask: Mask | None = None) -> None:
     """As config.json and model.safetensors, with the mask of a pruned network as mask.arrow."""
     if mask is None:
@@ -112,11 +136,10 @@ def load(folder: Path) -> Network:
 
     Raises InputError if its mask is not whole.
     """
-    config = AutoConfig.from_pretrained(folder)
+    saved = read(folder)
     if not (folder / "mask.arrow").exists():
-        return _pretrained(folder, config)
-    network = _skeleton(config)
-    weights = load_file(folder / "model.safetensors")
+        return restored(saved)
+    network, weights = _skeleton(saved.config), saved.weights
     whole = {name: value.shape for name, value in network.model.state_dict().items()}
     gated = whole == {name: value.shape for name, value in weights.items()}
     mask = masks.from_table(masks.read(folder / "mask.arrow"))

@@ -120,8 +120,8 @@ def _encode(pairs: list[tuple[str, str]]) -> Encoded:
         ids.append(a + b)
         segments.append([0] * len(a) + [1] * len(b))
     return Encoded(
-        np.concatenate(ids),
-        np.concatenate(segments),
+        np.concatenate(ids, dtype=np.int32),
+        np.concatenate(segments, dtype=np.int8),
         np.cumsum([len(row) for row in ids]),
         np.arange(len(pairs)),
         np.zeros(len(pairs)),

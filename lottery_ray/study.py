@@ -139,10 +139,11 @@ class Site:
     """Where results go: a folder or a pyarrow.fs URI (file://, s3://, gs://)."""
     cpus_per_trial: float = 1
     """CPUs that Ray reserves per process of a trial (the recipe's threads are what it uses)."""
-    gpus_per_trial: float | None = None
-    """GPUs per trial; 0.25 packs four trials on one. None: one where the cluster has any, or where an
-    autoscaler is yet to start its machines. Trials of several processes have one for each, unless this is
-    0."""
+    gpus_per_trial: float | Literal["packed"] | None = None
+    """GPUs per trial; 0.25 packs four trials on one, and packed as many as its memory holds, by what records
+    of the root or else canaries measured, if there are CPUs for so many. None: one where the cluster has any,
+    or where an autoscaler is yet to start its machines. Trials of several processes have one for each, unless
+    this is 0."""
     keep_retrained: bool = False
     """Keep the retrained weights of subnetworks, so that they can be exported. They take much space."""
     checkpoint_minutes: float = 10

@@ -18,8 +18,9 @@ from ray.air.execution._internal import RayActorManager
 from ray.exceptions import AuthenticationError, OutOfMemoryError, RayActorError, RayError, RpcError
 from ray.tune.execution import class_cache
 
-from lottery_ray.calibration import Calibration, Canary
+from lottery_ray.calibration import Calibration, Canary, canaries
 from lottery_ray.errors import InputError
+from lottery_ray.forecast import Memory
 from lottery_ray.nodes import Finetune, Node, key, processes
 from lottery_ray.progress import Progress
 from lottery_ray.searcher import GraphSearcher, LongestFirst, StartedTrials, UsedUp
@@ -69,12 +70,13 @@ def run_plan(plan: Plan, site: Site, progress: Progress, run: Callable[..., Any]
     nodes = {key(node): node for node in plan.nodes}
     try:
         most = max(map(processes, plan.nodes))
-        gpus = _gpus_per_trial(site, most)
-        searcher = GraphSearcher(plan, store, progress, site, gpus, with_canaries=run is None)
-        progress.console.print(f"each trial has {site.cpus_per_trial:g} CPUs and {gpus:g} GPUs")
+        gpus = _packed(plan, site, progress) if site.gpus_per_trial == "packed" else site.gpus_per_trial
+        one = _one_trial(site, gpus, progress.forecast.memory, most)
+        measured = run is not None or bool(progress.forecast.calibrations)
+        searcher = GraphSearcher(plan, store, progress, site, one["GPU"], with_canaries=not measured)
+        progress.console.print(f"each trial has {_in_words(one)}")
         if most > 1:
-            wanted = _resources(most, site, gpus)
-            progress.console.print(f"of {most} processes: {wanted['CPU']:g} CPUs, {wanted['GPU']:g} GPUs")
+            progress.console.print(f"of {most} processes: {_in_words(_of_processes(most, one))}")
         several = {key(node): processes(node) for node in plan.nodes if processes(node) > 1}
         trainable = tune.with_resources(
             tune.with_parameters(
@@ -83,12 +85,12 @@ def run_plan(plan: Plan, site: Site, progress: Progress, run: Callable[..., Any]
                 nodes=nodes,
                 root=store.absolute,
                 folders=plan.folders,
-                gpus=gpus,
+                gpus=one["GPU"],
                 keep_retrained=site.keep_retrained,
                 checkpoint_minutes=site.checkpoint_minutes,
             ),
             lambda config: tune.PlacementGroupFactory(
-                [_resources(1 if config["canary"] else several.get(config["node"], 1), site, gpus)]
+                [_of_processes(1 if config["canary"] else several.get(config["node"], 1), one)]
             ),
         )
         tune.Tuner(
@@ -110,9 +112,16 @@ def run_plan(plan: Plan, site: Site, progress: Progress, run: Callable[..., Any]
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _resources(count: int, site: Site, gpus: float) -> dict[str, float]:
-    """Of a trial of so many processes. Several have a whole GPU each, for NCCL lets none share one."""
-    return {"CPU": count * site.cpus_per_trial, "GPU": count if count > 1 and gpus else gpus}
+def _of_processes(count: int, one: dict[str, float]) -> dict[str, float]:
+    """What a trial of so many has. Several have a whole GPU each, for NCCL lets none share one."""
+    return {name: count * amount for name, amount in one.items()} | {
+        "GPU": count if count > 1 and one["GPU"] else one["GPU"]
+    }
+
+
+def _in_words(resources: dict[str, float]) -> str:
+    words = f"{resources['CPU']:g} CPUs and {resources['GPU']:g} GPUs"
+    return f"{words}, and {resources['memory'] / 2**30:.2g} GiB" if "memory" in resources else words
 
 
 def _trial(
@@ -151,12 +160,16 @@ def calibrate(plan: Plan, site: Site, first: Iterable[Canary]) -> dict[Canary, C
     """
     connect(site.address or os.environ.get("RAY_ADDRESS", "local"))
     try:
-        gpus = _gpus_per_trial(site, 1)
-        remote = ray.remote(num_cpus=site.cpus_per_trial, num_gpus=gpus, max_retries=0)(_measure)
-        running = {one: remote.remote(one.finetune, plan.folders, gpus == 0) for one in first}
-        return {one: _measured(one, future) for one, future in running.items()}
+        gpus = 1.0 if site.gpus_per_trial == "packed" else site.gpus_per_trial
+        return _side_by_side(plan, first, _one_trial(site, gpus, Memory()))
     finally:
         ray.shutdown()
+
+
+def _side_by_side(plan: Plan, first: Iterable[Canary], one: dict[str, float]) -> dict[Canary, Calibration]:
+    remote = ray.remote(num_cpus=one["CPU"], num_gpus=one["GPU"], max_retries=0)(_measure)
+    running = {canary: remote.remote(canary.finetune, plan.folders, one["GPU"] == 0) for canary in first}
+    return {canary: _measured(canary, future) for canary, future in running.items()}
 
 
 def _measure(node: Finetune, folders: dict[str, str], cpu: bool) -> Calibration:
@@ -205,17 +218,48 @@ def connect(address: str) -> None:
         raise InputError(f"--address {address}: {' '.join(str(error).split())}") from None
 
 
-def _gpus_per_trial(site: Site, most_processes: int) -> float:
+def _machines() -> list[dict[str, float]]:
+    """The resources of those that take trials; none where they are yet to be started."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    most = {name: max(machine.get(name, 0.0) for machine in machines) for name in ("CPU", "GPU")}
-    if not most["CPU"]:
-        # a head that takes no trials, alone: the autoscaler starts machines when trials wait for them
-        return 1.0 if site.gpus_per_trial is None else site.gpus_per_trial
-    wanted = site.gpus_per_trial if site.gpus_per_trial is not None else min(1.0, most["GPU"])
-    together = _resources(most_processes, site, wanted)
+    return [machine for machine in machines if machine.get("CPU")]
+
+
+def _packed(plan: Plan, site: Site, progress: Progress) -> float:
+    """The share of a GPU that each trial has where as many share one as fit.
+
+    Raises InputError where nothing says how much memory they take.
+    """
+    memory = progress.forecast.memory
+    if not memory.of_gpu:
+        first = dict.fromkeys(canaries(plan.nodes, progress.done).values())
+        progress.console.print("measuring how much of a GPU's memory a trial takes")
+        for canary, found in _side_by_side(plan, first, _one_trial(site, 1.0, Memory())).items():
+            progress.forecast.calibrate(canary.finetune, found)
+    if not memory.of_gpu:
+        raise InputError(
+            "--gpus-per-trial packed: nothing was measured on a GPU; give a number, such as 0.25."
+        )
+    gpus = [machine for machine in _machines() if machine.get("GPU")]
+    by_cpus = min(machine["CPU"] / machine["GPU"] / site.cpus_per_trial for machine in gpus)
+    # in the steps that Ray counts in, and never above the share
+    return 10_000 // max(1, min(memory.trials_per_gpu, int(by_cpus))) / 10_000
+
+
+def _one_trial(site: Site, gpus: float | None, memory: Memory, most_processes: int = 1) -> dict[str, float]:
+    """What a trial of one process has of a machine. gpus: None where the machines decide. memory: what trials
+    have taken; with a tenth to spare it is set aside, so that Ray starts no more than a machine holds.
+
+    Raises InputError if no machine has as much.
+    """
+    machines = _machines()
+    if not machines:
+        return {"CPU": site.cpus_per_trial, "GPU": 1.0 if gpus is None else gpus}
+    most = {name: max(machine.get(name, 0.0) for machine in machines) for name in ("CPU", "GPU", "memory")}
+    one = {"CPU": site.cpus_per_trial, "GPU": min(1.0, most["GPU"]) if gpus is None else gpus}
+    together = _of_processes(most_processes, one)
     for flag, name, amount in (
-        ("--gpus-per-trial", "GPU", wanted),
-        ("--cpus-per-trial", "CPU", site.cpus_per_trial),
+        ("--gpus-per-trial", "GPU", one["GPU"]),
+        ("--cpus-per-trial", "CPU", one["CPU"]),
         ("--recipe.processes", "GPU", together["GPU"]),
         ("--recipe.processes", "CPU", together["CPU"]),
     ):
@@ -223,4 +267,6 @@ def _gpus_per_trial(site: Site, most_processes: int) -> float:
             raise InputError(
                 f"{flag} {amount:g}: no machine of the cluster has more than {most[name]:g} {name}s."
             )
-    return wanted
+    # whoever has less runs them one at a time
+    aside = min(1.1 * memory.host, most["memory"] / most_processes)
+    return one | ({"memory": aside} if memory.host else {})

@@ -7,11 +7,14 @@ import ctypes
 import functools
 import gc
 import platform
+import re
 import resource
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -126,6 +129,26 @@ def _glibc() -> Any:
     return libc
 
 
+def memory(accelerator: Accelerator) -> dict[str, float | None]:
+    """MiB that this process has taken at its peak since `free_memory` (where the system cannot tell, since it
+    began), of the machine's and of the GPU's memory; and how much the GPU has."""
+    cuda = accelerator.device.type == "cuda"
+    return {
+        "peak_memory_mib": _peak_memory(),
+        "peak_gpu_memory_mib": torch.cuda.max_memory_reserved() / 2**20 if cuda else None,
+        "gpu_memory_mib": torch.cuda.get_device_properties().total_memory / 2**20 if cuda else None,
+    }
+
+
+def _peak_memory() -> float:
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text() if status.exists() else "")
+    if found:
+        return int(found[1]) / 1024
+    # in bytes on a Mac
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
 def free_memory() -> None:
     """A network and its hooks refer to each other, and a warm process must not pile them up."""
     gc.collect()
@@ -134,6 +157,9 @@ def free_memory() -> None:
         torch.cuda.reset_peak_memory_stats()
     if _glibc():
         _glibc().malloc_trim(0)
+    # the peak is measured anew; a sandbox may refuse, and then it is of the process so far
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def _recipe(node: Node) -> Recipe:
@@ -159,14 +185,11 @@ def device_name(accelerator: Accelerator) -> str:
 
 def _provenance(started: float, work: Work) -> dict[str, Any]:
     accelerator, checkpoints = work.accelerator, work.checkpoints
-    cuda = accelerator.device.type == "cuda"
     return {
         "started": started,
         # with those that earlier runs had spent up to the checkpoint it went on from
         "seconds": checkpoints.seconds + time.time() - started,
-        # of the warm process so far, not of this node alone
-        "process_peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "peak_gpu_memory_mib": torch.cuda.max_memory_allocated() / 2**20 if cuda else None,
+        **memory(accelerator),
         "device": device_name(accelerator),
         "host": platform.node(),
         "commit": _commit(),

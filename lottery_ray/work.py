@@ -10,7 +10,7 @@ import pyarrow as pa
 from accelerate import Accelerator
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from lottery_ray import data, models
+from lottery_ray import data, models, tokenised
 from lottery_ray.checkpoints import Checkpoints
 from lottery_ray.errors import InputError
 from lottery_ray.inputs import MODEL_FILES, model_sha256
@@ -22,6 +22,10 @@ from lottery_ray.study import Plan
 from lottery_ray.tasks import TASKS
 
 Rows = Literal["train"] | SearchData
+
+_last: dict[str, models.Saved] = {}
+"""The fine-tuned model that this process worked with last, by the digest of its artifacts: the nodes of a
+warm process often have the same."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,11 @@ class Work:
 
     def fine_tuned(self, node: Finetune) -> models.Network:
         """The network that fine-tuning left, on its device."""
-        return self._placed(models.load(self.fetch(node, "config.json", "model.safetensors")))
+        made_by = self.inputs[node].digest
+        if made_by not in _last:
+            _last.clear()
+            _last[made_by] = models.read(self.fetch(node, "config.json", "model.safetensors"))
+        return self._placed(models.restored(_last[made_by]))
 
     def _placed(self, network: models.Network) -> models.Network:
         """With its precision, and as it is: Accelerate would wrap it where a trial has several processes
@@ -74,7 +82,12 @@ class Work:
     def encoded(self, node: Finetune, rows: Rows, recipe: Recipe) -> data.Encoded:
         """Rows of a fine-tuned model's task, tokenised for it: all that it is trained on, or what a search
         is scored on."""
-        return data.encode(self._table(node, rows), TASKS[node.task], self.tokenizer(node), recipe.max_length)
+        return tokenised.once(
+            tokenised.name(node, rows, recipe),
+            lambda: data.encode(
+                self._table(node, rows), TASKS[node.task], self.tokenizer(node), recipe.max_length
+            ),
+        )
 
     def _table(self, node: Finetune, rows: Rows) -> pa.Table:
         task = TASKS[node.task]

@@ -18,13 +18,21 @@ from tests.studies import NODES, command, make_inputs, run
 LENGTHS = np.array([5, 9, 40, 3, 17, 33, 12])
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whoever runs the tests keeps their own tokenised data, and has none in them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("a cache")))
+        yield
+
+
 @pytest.fixture
 def encoded() -> Encoded:
     """Seven examples of 3 to 40 tokens with labels 0 and 1."""
     rng = np.random.default_rng(0)
     return Encoded(
-        rng.integers(5, 140, LENGTHS.sum()),
-        rng.integers(0, 2, LENGTHS.sum()),
+        rng.integers(5, 140, LENGTHS.sum()).astype(np.int32),
+        rng.integers(0, 2, LENGTHS.sum()).astype(np.int8),
         LENGTHS.cumsum(),
         np.arange(7),
         rng.integers(0, 2, 7).astype(float),

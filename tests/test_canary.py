@@ -53,7 +53,8 @@ def test_it_trains_on_the_longest_and_measures_on_ordinary_ones(
     seconds = (measured.load, measured.encode, measured.train, measured.score, measured.importance)
     assert all(value > 0 for value in seconds)
     assert measured.train > measured.score
-    assert not measured.gpu
+    assert measured.peak_memory_mib
+    assert measured.peak_gpu_memory_mib is None
     assert [len(lengths) for lengths in steps[:2]] == [32, 32]
     assert all((lengths > 32).all() for lengths in steps[:2])
     assert any((lengths < 32).any() for lengths in steps[2:])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lottery_ray.budget import Budget
 from lottery_ray.calibration import Calibration, canaries
-from lottery_ray.forecast import Forecast, from_records, lower_bound, makespan
+from lottery_ray.forecast import Forecast, Memory, from_records, lower_bound, makespan
 from lottery_ray.inputs import BERT_BASE, GLUE_DATA
 from lottery_ray.language import Language
 from lottery_ray.nodes import Finetune, Magnitude, Node, Pretrain, Search, Structured, Ticket, key, parents
@@ -22,7 +22,7 @@ from lottery_ray.study import PRESETS, plan
 from tests.test_schedule import nodes
 
 PAPER = plan(PRESETS["paper"].study).nodes
-CALIBRATION = Calibration(2_000, 300, 1.0, 0.001, 0.1, 0.02, 0.05, "a GPU", True)
+CALIBRATION = Calibration(2_000, 300, 1.0, 0.001, 0.1, 0.02, 0.05, "a GPU", 3e3, 8e3, 8e4)
 
 
 def publish(root: Path, seconds: dict[Node, float]) -> Store:
@@ -116,6 +116,21 @@ def test_a_canary_speaks_for_the_nodes_of_its_task_alone() -> None:
     )
     assert forecast.seconds(replace(full, task="mrpc")) is None
     assert forecast.gpu
+
+
+def test_the_most_memory_that_was_measured_says_how_many_trials_fit_on_a_gpu() -> None:
+    memory = Memory()
+    assert memory.trials_per_gpu == 0
+    memory.add({"peak_memory_mib": 900.0, "peak_gpu_memory_mib": None, "gpu_memory_mib": None})
+    assert (memory.host, memory.trials_per_gpu) == (900 * 2**20, 0)
+    # 1.1 times 8,000 and a context of 1,024 go 8 times into 80,000
+    memory.add({"peak_memory_mib": 3_000.0, "peak_gpu_memory_mib": 8_000.0, "gpu_memory_mib": 80_000.0})
+    assert (memory.host, memory.trials_per_gpu) == (3_000 * 2**20, 8)
+    # less of a smaller GPU is more of it
+    memory.add({"peak_memory_mib": 2_000.0, "peak_gpu_memory_mib": 7_000.0, "gpu_memory_mib": 16_000.0})
+    assert (memory.host, memory.trials_per_gpu) == (3_000 * 2**20, 1)
+    memory.add({"peak_memory_mib": 2_000.0, "peak_gpu_memory_mib": 15_990.0, "gpu_memory_mib": 16_000.0})
+    assert memory.trials_per_gpu == 1
 
 
 def test_finished_nodes_correct_a_canary() -> None:

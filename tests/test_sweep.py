@@ -358,4 +358,4 @@ def test_node_json_is_plain_json_that_says_all(finished: Path) -> None:
         content = json.loads(path.read_text())
         assert content["format"] == 1
         assert content["key"] == path.parent.name
-        assert set(content["provenance"]) >= {"seconds", "process_peak_memory_mib", "commit", "device"}
+        assert set(content["provenance"]) >= {"seconds", "peak_memory_mib", "commit", "device"}
