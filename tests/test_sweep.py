@@ -323,6 +323,39 @@ def test_more_gpus_than_the_cluster_has_are_refused(inputs: Path, tmp_path: Path
     assert "Traceback" not in output
 
 
+PACKED = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from lottery_ray.progress import Progress
+from lottery_ray.store import Store
+from lottery_ray.study import PRESETS, Plan, Site, plan
+from lottery_ray.sweep import run_plan
+
+def stand_in(node, root, *_, **__):
+    store = Store.open(root)
+    store.begin(node).publish({}, {"seconds": 0.1}, store.inputs(node))
+
+Store.open(sys.argv[1], create=True)
+nodes = plan(PRESETS["paper"].study).nodes[:1]
+progress = Progress(nodes, set(), Console())
+measured = {"peak_memory_mib": 1024.0, "peak_gpu_memory_mib": 8_000.0, "gpu_memory_mib": 40_000.0}
+progress.forecast.memory.add(measured)
+run_plan(Plan(nodes), Site(sys.argv[1], float(sys.argv[2]), "packed"), progress, stand_in)
+assert progress.done == set(nodes), progress.failures
+"""
+
+
+@pytest.mark.parametrize(("cpus", "gpus"), [("0.25", "0.25"), ("1", "0.5")])
+def test_a_gpu_takes_as_many_trials_as_its_memory_and_the_cpus_hold(
+    cpus: str, gpus: str, tmp_path: Path
+) -> None:
+    # Ray is told of a GPU; the trials, which do nothing, need none
+    told = {"RAY_OVERRIDE_RESOURCES": '{"GPU": 1, "CPU": 2}'}
+    output = run([sys.executable, "-c", PACKED, str(tmp_path / "root"), cpus], environment=told)
+    assert f"each trial has {cpus} CPUs and {gpus} GPUs, and 1.1 GiB" in output
+
+
 def test_the_root_may_be_on_object_storage(inputs: Path, finished: Path, tmp_path: Path) -> None:
     import boto3
 
