@@ -7,6 +7,10 @@ import numpy as np
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
 
+NO_MEMORY = "could not create a primitive"
+"""What torch's products on a CPU (oneDNN) say where they find none; Accelerate does not know it."""
+
+
 @dataclass
 class MicroBatch:
     """The most examples that go through a network at once. size: None as long as whole batches fit."""
@@ -24,7 +28,7 @@ class MicroBatch:
             work(rows)
             return True
         except RuntimeError as error:
-            if len(rows) == 1 or not should_reduce_batch_size(error):
+            if len(rows) == 1 or not (should_reduce_batch_size(error) or NO_MEMORY in str(error)):
                 raise
             self.size = len(rows) // 2
         # the error is gone here, and with it what it held in memory
