@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
-
 NO_MEMORY = "could not create a primitive"
 """What torch's products on a CPU (oneDNN) say where they find none; Accelerate does not know it."""
 
