@@ -89,7 +89,8 @@ def measure(
     text = given.get("mrpc") or next(iter(given.values()))
     subject = Subject(model, text.task, text.encoded)
     # while nothing else is in the device's memory
-    packed = {p: list(each_number(replace(subject, precision=p), trials)) for p in PRECISIONS}
+    numbers = each_number([replace(subject, precision=p) for p in PRECISIONS], trials)
+    packed = dict(zip(PRECISIONS, zip(*numbers, strict=True), strict=True))
     tasks = {}
     for name, each in given.items():
         tasks[name] = measured(model, each, gpu, found, number)

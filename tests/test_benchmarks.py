@@ -112,7 +112,7 @@ def test_no_pass_beats_its_roofline(tiny: gpu_tables.Report) -> None:
         assert each.bytes > 0
         assert 0 < each.utilisation < 1
         assert each.distance > 1
-        assert 1 / each.distance >= each.utilisation
+        assert each.distance * each.utilisation < 1 + 1e-9
     # longer examples, and a backward pass
     for name in ("training", "scoring", "importance"):
         assert found["mrpc", "fp32", name].flops == found["mrpc", "bf16", name].flops
