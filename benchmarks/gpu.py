@@ -60,7 +60,8 @@ def _measured(
     train, score, importance = (median[name] / len(text.encoded) for name in PASSES)
     rows = text.task.train_size, text.task.dev_size
     return Measured(
-        Calibration(*rows, load, text.encode, train, score, importance, gpu, CUDA),
+        # no memory: these are not the task's longest examples
+        Calibration(*rows, load, text.encode, train, score, importance, gpu, None, None, None),
         {name: taken / steps(placed.subject, name) for name, taken in seconds.items()},
         {name: roofline(name, placed, taken, found) for name, taken in median.items()},
     )

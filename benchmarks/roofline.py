@@ -96,6 +96,7 @@ def least_bytes(network: Network, *, training: bool) -> int:
     """Of one batch."""
     weights = sum(parameter.numel() for parameter in network.parameters())
     if training:
+        # four such arrays, read and written, of 4 bytes each
         return 4 * 2 * 4 * weights
     embeddings = [module for module in network.modules() if isinstance(module, nn.Embedding)]
     return 4 * (weights - sum(module.weight.numel() for module in embeddings))
