@@ -26,9 +26,9 @@ MEAN, SD = 53, 14
 """Tokens of MRPC's examples."""
 
 
-def examples(number: int) -> data.Encoded:
+def examples(number: int, mean: float = MEAN) -> data.Encoded:
     rng = np.random.default_rng(1)
-    lengths = rng.normal(MEAN, SD, number).clip(10, 128).astype(np.int64)
+    lengths = rng.normal(mean, SD * mean / MEAN, number).clip(4, 128).astype(np.int64)
     tokens = rng.integers(1000, 30_000, lengths.sum())
     return data.Encoded(
         tokens, np.zeros_like(tokens), lengths.cumsum(), np.arange(number), rng.integers(0, 2, number) * 1.0

@@ -23,7 +23,7 @@ RESULTS = Path(__file__).parent / "results.json"
 @dataclass(frozen=True)
 class Ratio:
     """How many times as fast `name` is as `against`: the median of the rounds; low and high: the lowest and
-    highest round. at_least: the target."""
+    highest round. at_least: the target; 0 where there is none."""
 
     name: str
     against: str
@@ -34,9 +34,9 @@ class Ratio:
     machine: str
 
 
-def machine() -> str:
-    """The processor and its number of cores."""
-    return f"{_processor()}, {os.cpu_count()} cores"
+def machine(gpu: str = "") -> str:
+    """The processor and its number of cores, after the GPU that did the work, if one did."""
+    return f"{gpu}, " * bool(gpu) + f"{_processor()}, {os.cpu_count()} cores"
 
 
 def _processor() -> str:
@@ -61,11 +61,13 @@ def rounds(works: Sequence[Callable[[], float]], number: int) -> np.ndarray:
     return np.array([[work() for work in works] for _ in range(number)])
 
 
-def ratio(name: str, against: str, ours: np.ndarray, theirs: np.ndarray, at_least: float) -> Ratio:
-    """ours, theirs: seconds (rounds,)."""
+def ratio(
+    name: str, against: str, ours: np.ndarray, theirs: np.ndarray, at_least: float, gpu: str = ""
+) -> Ratio:
+    """ours, theirs: seconds (rounds,). gpu: the name of the one that did the work, if one did."""
     each = theirs / ours
     return Ratio(
-        name, against, float(np.median(each)), float(each.min()), float(each.max()), at_least, machine()
+        name, against, float(np.median(each)), float(each.min()), float(each.max()), at_least, machine(gpu)
     )
 
 

@@ -78,7 +78,9 @@ class Packed:
         def move(value: Any) -> Any:
             if isinstance(value, tuple):
                 return tuple(map(move, value))
-            return value.to(device, non_blocking=True)
+            # from other memory than pinned, a copy to a GPU may wait for all that the GPU has yet to do
+            pinned = value.pin_memory() if device.type == "cuda" else value
+            return pinned.to(device, non_blocking=True)
 
         return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})
 

@@ -24,6 +24,9 @@ from lottery_ray.tasks import Task
 
 BATCH = 64
 
+Logits = list[tuple[np.ndarray, torch.Tensor]]
+"""[(rows, float (b, classes))], on the device until all are there, so that no batch waits for a copy."""
+
 
 @dataclass(frozen=True)
 class Importance:
@@ -52,11 +55,11 @@ def predict(
     """Logits float32 (n, classes), in the order of `encoded`. network: on its device. gates: in place of the
     network's own. micro_batch: what fits into memory, as far as it is known."""
     network.eval()
-    logits: dict[int, np.ndarray] = {}
+    logits: Logits = []
 
     def evaluate(rows: np.ndarray) -> None:
         batch = pack(encoded, rows).to(accelerator.device)
-        logits.update(zip(rows.tolist(), network(batch, gates).float().cpu().numpy(), strict=True))
+        logits.append((rows, network(batch, gates).float()))
 
     micro_batch = micro_batch or MicroBatch()
     for rows in batches_by_length(encoded, BATCH):
@@ -84,7 +87,7 @@ def predict_with_importance(
     batches = _in_file_order(encoded) if cumulative else batches_by_length(encoded, BATCH)
     totals = [torch.zeros_like(gate[0], dtype=torch.float64) for gate in (mask.heads, mask.mlps)]
     sums = [torch.zeros_like(total) for total in totals]
-    logits: dict[int, np.ndarray] = {}
+    logits: Logits = []
 
     def evaluate(size: int, rows: np.ndarray) -> None:
         batch = pack(encoded, rows).to(accelerator.device)
@@ -100,7 +103,7 @@ def predict_with_importance(
                 sums[number] += gradient.double()[0]
             else:
                 totals[number] += gradient.double().abs().sum(0)
-        logits.update(zip(rows.tolist(), batch_logits.detach().float().cpu().numpy(), strict=True))
+        logits.append((rows, batch_logits.detach().float()))
 
     micro_batch = micro_batch or MicroBatch()
     for rows in batches:
@@ -116,9 +119,10 @@ def _in_file_order(encoded: Encoded) -> list[np.ndarray]:
     return [np.arange(start, min(start + BATCH, len(encoded))) for start in range(0, len(encoded), BATCH)]
 
 
-def _in_order(logits: dict[int, np.ndarray]) -> np.ndarray:
-    """{row: (classes,)} as (n, classes). Raises FloatingPointError if training has diverged."""
-    ordered = np.stack([logits[row] for row in range(len(logits))])
+def _in_order(logits: Logits) -> np.ndarray:
+    """(n, classes), by row. Raises FloatingPointError if training has diverged."""
+    order = np.argsort(np.concatenate([rows for rows, _ in logits]))
+    ordered: np.ndarray = torch.cat([of_rows for _, of_rows in logits]).cpu().numpy()[order]
     if not np.isfinite(ordered).all():
         raise FloatingPointError("The network's logits are not finite: its training has diverged.")
     return ordered

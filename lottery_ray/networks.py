@@ -169,9 +169,10 @@ class Network(nn.Module):
         assert self._batch is not None
         tokens, starts = output[0], self._batch.starts
         if getattr(self._config, "classifier_pooling", "cls") == "mean":
-            ends = torch.cat([starts, starts.new_tensor([len(tokens)])])
+            # made on the device, so that nothing waits for it
+            ends = F.pad(starts, (0, 1), value=len(tokens))
             return torch.segment_reduce(tokens, "mean", lengths=ends.diff(), unsafe=True)[:, None]
-        return tokens[starts][:, None]
+        return tokens.index_select(0, starts)[:, None]
 
     def _per_token(self, gate: torch.Tensor) -> torch.Tensor:
         """(B or 1, ...) to (1, T, ...) of a packed batch, (b, 1, ...) of a padded one, or (1, 1, ...)."""

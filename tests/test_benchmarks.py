@@ -7,12 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import BertConfig
 
+from benchmarks import gpu, gpu_tables
+from benchmarks.compaction import MEAN
 from benchmarks.makespan import durations, interval_bound, simulate
+from benchmarks.roofline import device
 from benchmarks.stand_in import nodes
+from benchmarks.texts import drawn
 from lottery_ray.forecast import lower_bound, makespan
-from lottery_ray.nodes import Finetune, Node, stage
+from lottery_ray.nodes import Finetune, Node, Pretrain, labels, stage
 from lottery_ray.schedule import cost
+from lottery_ray.tasks import GLUE
 
 ROOT = Path(__file__).parents[1]
 
@@ -83,3 +89,54 @@ def test_a_trial_on_all_slots_waits_for_them() -> None:
     work = nodes(9)
     seconds = dict.fromkeys(work, 1.0)
     assert simulate(work, seconds, 4, 0.0, gpus=dict.fromkeys(work, 4)) == pytest.approx(9.0)
+
+
+@pytest.fixture(scope="module")
+def tiny() -> gpu_tables.Report:
+    """What the benchmark of GPUs says of a tiny network, on whatever is here."""
+    config = BertConfig(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=32)
+    given = drawn({"mrpc": MEAN, "mnli": 20.0}, 40)
+    return gpu.measure(config, given, device(256, 2**22), trials=2, number=1)
+
+
+def test_a_pass_and_its_roofline_agree(tiny: gpu_tables.Report) -> None:
+    found = {
+        (task, precision, name): each
+        for task, measured in tiny.tasks.items()
+        for precision, of_passes in measured.items()
+        for name, each in of_passes.rooflines.items()
+    }
+    assert len(found) == 12
+    for each in found.values():
+        assert each.flops > 0
+        assert each.bytes > 0
+        assert 0 < each.utilisation < 1
+        assert each.distance > 0
+        assert each.distance * each.utilisation < 1 + 1e-9
+    # longer examples, and a backward pass
+    for name in ("training", "scoring", "importance"):
+        assert found["mrpc", "fp32", name].flops == found["mrpc", "bf16", name].flops
+        assert found["mrpc", "fp32", name].flops > found["mnli", "fp32", name].flops
+    assert found["mrpc", "fp32", "importance"].flops > found["mrpc", "fp32", "scoring"].flops
+
+
+def test_the_papers_hours_are_those_of_its_nodes(tiny: gpu_tables.Report) -> None:
+    for precision, hours in tiny.hours.items():
+        assert len(hours.seconds) == 405
+        assert min(hours.seconds.values()) > 0
+        assert hours.alone == pytest.approx(sum(hours.of(task) for task in GLUE))
+        assert sum(hours.parts.values()) == pytest.approx(hours.of("mrpc") + hours.of("mnli"))
+        for task, measured in tiny.tasks.items():
+            calibration = measured[precision].calibration
+            of_task = [node for node in hours.seconds if labels(node)["task"] == task]
+            expected = [calibration.seconds(node) for node in of_task if not isinstance(node, Pretrain)]
+            assert [hours.seconds[node] for node in of_task] == pytest.approx(expected)
+
+
+def test_what_a_device_does_becomes_ratios(tiny: gpu_tables.Report) -> None:
+    assert [packed.trials for packed in tiny.packed["bf16"]] == [1, 2]
+    assert all(each.rate > 0 and each.peak > 0 for packed in tiny.packed.values() for each in packed)
+    gpu_tables.show(tiny)
+    found = gpu_tables.ratios(tiny)
+    assert len({(row.name, row.against) for row in found}) == len(found)
+    assert all(0 < row.low <= row.ratio <= row.high for row in found)
