@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := $(BIN)/python -m benchmarks
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check install install-dev install-cluster slow cluster-test clean
+.PHONY: demo test check install install-dev install-cluster slow cluster-test bench clean
 
 demo: install
 	$(BIN)/python jobs/sweep.py demo
@@ -19,6 +20,18 @@ slow: install-dev
 # The checkout's .venv must not be below /tmp, which every host has for itself.
 cluster-test: install-cluster
 	TESTBED="$(TESTBED)" $(BIN)/python -m pytest -m cluster
+
+# DATA: a folder of GLUE's <task>/{train,validation}.parquet. Flags so that all fit into 20 minutes on 2 cores;
+# benchmarks/results.json has the numbers.
+bench: install-dev
+	$(BENCH).finetuning --data "$(DATA)" --steps 12 --padded-steps 2 --number 2
+	$(BENCH).evaluating --data "$(DATA)"
+	$(BENCH).compaction
+	$(BENCH).small_nodes
+	$(BENCH).mask_scale --masks 90
+	$(BENCH).report_time
+	$(BENCH).sweep_overhead --slots 8 --seconds 1 --sizes
+	$(BENCH).makespan --slots 8 --total 1200
 
 check: install-dev
 	$(BIN)/ruff check .
