@@ -21,9 +21,10 @@ slow: install-dev
 cluster-test: install-cluster
 	TESTBED="$(TESTBED)" $(BIN)/python -m pytest -m cluster
 
-# DATA: a folder of GLUE's <task>/{train,validation}.parquet. Flags so that all fit into 20 minutes on 2 cores;
-# benchmarks/results.json has the numbers.
+# DATA: a folder of GLUE's <task>/{train,validation}.parquet. The flags are such that all takes less than 20 minutes
+# on 2 cores; benchmarks/results.json has the numbers.
 bench: install-dev
+	@test -d "$(DATA)" || { echo "make bench wants DATA=folder, of GLUE's <task>/{train,validation}.parquet"; exit 2; }
 	$(BENCH).finetuning --data "$(DATA)" --steps 12 --padded-steps 2 --number 2
 	$(BENCH).evaluating --data "$(DATA)"
 	$(BENCH).compaction

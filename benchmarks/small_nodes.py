@@ -17,7 +17,6 @@ import shutil
 import tempfile
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -75,16 +74,16 @@ def swept(planned: Plan, root: str, slots: int) -> Shares:
         process = (Path(root) / "processes" / record.key).read_text()
         spans.setdefault(process, []).append(span(record.provenance))
     warm = max(path.stat().st_mtime for path in (Path(root) / "warm").iterdir())
-    return _shares(warm, [sorted(found) for found in spans.values()])
+    return shares(warm, [sorted(found) for found in spans.values()])
 
 
-def _shares(begin: float, slots: list[list[tuple[float, float]]]) -> Shares:
+def shares(begin: float, slots: list[list[tuple[float, float]]]) -> Shares:
+    """slots: begin and end of each one's nodes. begin: when all slots were warm."""
     end = max(found[-1][1] for found in slots)
-    own = sum(after - before for found in slots for before, after in found)
-    between = sum(after[0] - before[1] for found in slots for before, after in pairwise(found))
-    tail = sum(end - found[-1][1] for found in slots)
-    between += sum(found[0][0] - begin for found in slots)
-    return Shares(*(seconds / (end - begin) / len(slots) for seconds in (own, between, tail)))
+    whole = (end - begin) * len(slots)
+    own = sum(after - before for found in slots for before, after in found) / whole
+    tail = sum(end - found[-1][1] for found in slots) / whole
+    return Shares(own, 1 - own - tail, tail)
 
 
 def _trial(slots: int, node: Node, root: str, folders: dict[str, str], **options: Any) -> None:
@@ -118,12 +117,12 @@ def main(slots: int = os.cpu_count() or 1, number: int = 1) -> None:
     row = measurement.of_rounds(
         f"a study of {len(planned.nodes) - 1} small nodes through Ray",
         "the sum of its nodes' own times over the slots",
-        np.array([shares.own for shares in found]),
+        np.array([each.own for each in found]),
         0.9,
     )
     measurement.show("Small nodes", [row])
-    for shares in found:
-        Console().print(f"between nodes {shares.between:.1%}, slots idle at the end {shares.tail:.1%}")
+    for each in found:
+        Console().print(f"between nodes {each.between:.1%}, slots idle at the end {each.tail:.1%}")
     measurement.keep([row])
 
 
