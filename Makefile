@@ -2,9 +2,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BENCH := $(BIN)/python -m benchmarks
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check install install-dev install-cluster slow cluster-test clean
+.PHONY: demo test check install install-dev install-cluster slow cluster-test bench clean
 
 demo: install
 	$(BIN)/python jobs/sweep.py demo
@@ -19,6 +20,19 @@ slow: install-dev
 # The checkout's .venv must not be below /tmp, which every host has for itself.
 cluster-test: install-cluster
 	TESTBED="$(TESTBED)" $(BIN)/python -m pytest -m cluster
+
+# DATA: a folder of GLUE's <task>/{train,validation}.parquet. The flags are such that all takes less than 20 minutes
+# on 2 cores; benchmarks/results.json has the numbers.
+bench: install-dev
+	@test -d "$(DATA)" || { echo "make bench wants DATA=folder, of GLUE's <task>/{train,validation}.parquet"; exit 2; }
+	$(BENCH).finetuning --data "$(DATA)" --steps 6 --padded-steps 2 --number 2
+	$(BENCH).evaluating --data "$(DATA)" --rows 64 --number 2
+	$(BENCH).compaction --steps 1
+	$(BENCH).small_nodes
+	$(BENCH).mask_scale
+	$(BENCH).report_time
+	$(BENCH).sweep_overhead --slots 8 --seconds 0.5 --sizes
+	$(BENCH).makespan --slots 8 --total 1200
 
 check: install-dev
 	$(BIN)/ruff check .

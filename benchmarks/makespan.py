@@ -17,7 +17,6 @@ the interval bound says so (`interval_bound`). Target: within 3% of the lower bo
 
 import heapq
 import io
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,8 +25,8 @@ import numpy as np
 import tyro
 from rich.console import Console
 
-from benchmarks import stand_in
-from benchmarks.sweep_overhead import Row, row, show
+from benchmarks import measurement, stand_in
+from benchmarks.sweep_overhead import Row, keep, row, show
 from lottery_ray.forecast import lower_bound, makespan
 from lottery_ray.nodes import (
     NODE_TYPES,
@@ -209,7 +208,7 @@ def main(
     between: float = 0.05,
     efficiency: float = 0.9,
     nodes: int = 405,
-    output: Path = Path("makespan.json"),
+    output: Path = measurement.RESULTS,
 ) -> None:
     """Measure and simulate makespans.
 
@@ -220,7 +219,7 @@ def main(
         between: Seconds between two nodes of a slot, in the simulation.
         efficiency: Of several GPUs in one trial, where 1 is a speed-up by their number.
         nodes: How many nodes; 405 are the paper's.
-        output: Where the numbers go as JSON.
+        output: Where the numbers that have a target go as JSON.
     """
     console = Console()
     work = stand_in.nodes(nodes)
@@ -235,8 +234,7 @@ def main(
         found for count in simulate_slots for found in several(work, seconds, count, between, efficiency)
     ]
     show(console, f"3. Simulated, several GPUs per trial at {efficiency:.0%} efficiency", third)
-    output.write_text(json.dumps(first + second + third, indent=2) + "\n")
-    console.print(f"{output} has these numbers.")
+    keep(first + second + third, output)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,17 @@
 """Hundreds of magnitude masks of BERT-base size: how long the analysis counts, and in how much memory.
 
-python benchmarks/mask_scale.py --folder FOLDER
+python -m benchmarks.mask_scale
 
-1. So many masks of 85,017,600 weights, in the real shapes (5 GB in FOLDER for 450, deleted afterwards): all
+1. So many masks of 85,017,600 weights, in the real shapes (5 GB on disk for 450, deleted afterwards): all
    pairwise overlaps, the histogram of how many masks keep a weight, Fleiss' kappa of every layer, and the
    share of every head and MLP. What the masks share is planted, and every number is checked.
    Target: at most 2 GB of memory.
 2. Pairwise overlaps of 45 of them, against numpy's (a & b).sum() on arrays of bool. numpy is timed on whole
-   masks, already unpacked in memory, for three pairs; the best time is multiplied by the number of pairs.
+   masks, already unpacked in memory, for three pairs; their mean is multiplied by the number of pairs.
    Ours is the whole count from the files, histogram too. Target: 100 times faster. The floor is one read of
-   the bytes. All are the best of a few runs.
+   the bytes. Wall time, since ours has several threads.
 """
 
-import json
 import os
 import resource
 import shutil
@@ -20,7 +19,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -32,6 +30,7 @@ from rich.console import Console
 from rich.table import Table
 
 from analysis import agreement, bits, survival
+from benchmarks import measurement
 from lottery_ray import masks, streams
 
 PERIOD = 2**15
@@ -141,15 +140,11 @@ def read_once(paths: Sequence[Path]) -> None:
         list(pool.map(total, paths))
 
 
-def numpy_pair(paths: Sequence[Path]) -> float:
-    """Seconds of one pair of whole masks as bool."""
+def three_pairs(paths: Sequence[Path]) -> Callable[[], list[int]]:
+    """The pairs of three whole masks as bool, ready to count."""
     tables = [masks.read(path) for path in paths[:3]]
     flags = [table["kept"].chunk(0).values.to_numpy(zero_copy_only=False) for table in tables]
-    return min(timed(partial(shared, *pair))[1] for pair in combinations(flags, 2))
-
-
-def shared(one: np.ndarray, other: np.ndarray) -> int:
-    return int((one & other).sum())
+    return lambda: [int((one & other).sum()) for one, other in combinations(flags, 2)]
 
 
 def scale(paths: list[Path], planted: np.ndarray) -> dict[str, Any]:
@@ -180,22 +175,16 @@ def jaccards(counts: bits.Counts) -> np.ndarray:
     return found
 
 
-def against_numpy(paths: list[Path], repeats: int = 5) -> dict[str, Any]:
-    """Part 2."""
+def against_numpy(paths: list[Path], number: int = 5) -> np.ndarray:
+    """Part 2: seconds of ours, of numpy and of one read of the bytes, float (3, rounds)."""
     pairs = len(paths) * (len(paths) - 1) // 2
-    seconds = min(timed(lambda: bits.count(paths))[1] for _ in range(repeats))
-    floor = min(timed(lambda: read_once(paths))[1] for _ in range(repeats))
-    each = numpy_pair(paths)
-    return {
-        "masks": len(paths),
-        "pairs": pairs,
-        "seconds": seconds,
-        "seconds of numpy for a pair": each,
-        "seconds of numpy for all pairs (scaled up)": each * pairs,
-        "times faster than numpy": each * pairs / seconds,
-        "seconds of one read of the bytes (floor)": floor,
-        "times the floor": seconds / floor,
-    }
+    theirs = three_pairs(paths)
+    works = [
+        lambda: timed(lambda: bits.count(paths))[1],
+        lambda: timed(theirs)[1] / 3 * pairs,
+        lambda: timed(lambda: read_once(paths))[1],
+    ]
+    return measurement.rounds(works, number).T
 
 
 def show(console: Console, title: str, values: dict[str, Any]) -> None:
@@ -206,24 +195,22 @@ def show(console: Console, title: str, values: dict[str, Any]) -> None:
 
 
 def main(
-    folder: Path,
+    folder: Path | None = None,
     number: Annotated[int, tyro.conf.arg(name="masks")] = 450,
     compared: int = 45,
-    output: Path = Path("mask_scale.json"),
 ) -> None:
     """Time the counting of masks.
 
     Args:
-        folder: Where masks lie while it runs.
+        folder: Where masks lie while it runs. None: where temporary files do.
         number: How many masks.
         compared: How many of them are also counted by numpy.
-        output: Where the numbers go as JSON.
     """
     console = Console()
     like, planted = template(), patterns(number)
-    needed, free = number * like.nbytes * 1.05, shutil.disk_usage(folder).free
+    needed, free = number * like.nbytes * 1.05, shutil.disk_usage(folder or tempfile.gettempdir()).free
     if free < needed:
-        raise SystemExit(f"{folder} has {free / 1e9:.1f} GB free; {number} masks need {needed / 1e9:.1f} GB.")
+        raise SystemExit(f"There are {free / 1e9:.1f} GB free; {number} masks need {needed / 1e9:.1f} GB.")
     with tempfile.TemporaryDirectory(prefix="mask_scale_", dir=folder) as made:
         paths = [Path(made) / f"{i}.arrow" for i in range(number)]
         with console.status("writing masks"):
@@ -233,10 +220,17 @@ def main(
         with console.status("counting"):
             first = scale(paths, planted) | {"seconds of the first call (compiling)": compiling}
         show(console, "1. All masks; every number is the planted one", first)
-        second = against_numpy(paths[:compared])
-        show(console, "2. Against numpy on bools", second)
-    output.write_text(json.dumps({"cores": os.cpu_count(), "scale": first, "numpy": second}, indent=2) + "\n")
-    console.print(f"{os.cpu_count()} cores; {output} has these numbers.")
+        ours, theirs, floor = against_numpy(paths[:compared])
+    console.print(f"2. {compared} masks: {np.median(ours / floor):.3g} times one read of the bytes (floor)")
+    memory = first["peak memory in GB"]
+    rows = [
+        measurement.within(f"GB to count {number} masks of BERT-base", 2.0, memory, memory, memory),
+        measurement.ratio(
+            f"overlaps of {compared} masks of BERT-base", "numpy (a & b).sum()", ours, theirs, 100.0
+        ),
+    ]
+    measurement.show("Masks", rows)
+    measurement.keep(rows)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -65,10 +66,20 @@ def ratio(
     name: str, against: str, ours: np.ndarray, theirs: np.ndarray, at_least: float, gpu: str = ""
 ) -> Ratio:
     """ours, theirs: seconds (rounds,). gpu: the name of the one that did the work, if one did."""
-    each = theirs / ours
+    return of_rounds(name, against, theirs / ours, at_least, gpu)
+
+
+def of_rounds(name: str, against: str, each: np.ndarray, at_least: float, gpu: str = "") -> Ratio:
+    """each: (rounds,), the ratio that each of them found."""
     return Ratio(
         name, against, float(np.median(each)), float(each.min()), float(each.max()), at_least, machine(gpu)
     )
+
+
+def within(name: str, at_most: float, value: float, low: float, high: float) -> Ratio:
+    """What has a limit: how many times the value could grow before it is reached."""
+    each = at_most / np.array([high, value, low])
+    return Ratio(name, f"at most {at_most:.3g}", each[1], each[0], each[2], 1.0, machine())
 
 
 def show(title: str, found: Sequence[Ratio]) -> None:
@@ -83,9 +94,14 @@ def show(title: str, found: Sequence[Ratio]) -> None:
 
 
 def keep(found: Sequence[Ratio], path: Path = RESULTS) -> None:
-    """Put the ratios into a JSON file, in place of older ones of the same names."""
-    old = json.loads(path.read_text()) if path.exists() else []
-    new = {(row.name, row.against) for row in found}
-    rows = [row for row in old if (row["name"], row["against"]) not in new] + [asdict(row) for row in found]
-    path.write_text(json.dumps(rows, indent=1) + "\n")
+    """Put the ratios into a JSON file, in place of older ones of the same names and machine."""
+    rows = json.loads(path.read_text()) if path.exists() else []
+    of = {_identity(row): row for row in [*rows, *map(asdict, found)]}
+    draft = path.with_suffix(".partial")
+    draft.write_text(json.dumps(list(of.values()), indent=1) + "\n")
+    draft.replace(path)
     Console().print(f"{path} has these numbers.", highlight=False)
+
+
+def _identity(row: dict[str, Any]) -> tuple[str, ...]:
+    return row["name"], row["against"], row["machine"]

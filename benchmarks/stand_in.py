@@ -73,24 +73,24 @@ def _drive(work: tuple[Node, ...], seconds: dict[Node, float], slots: int) -> Sw
         assert not progress.failures, progress.failures
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         records = {record.key: record.provenance for record in store.records()}
-    warm = {process: end for process, (_, end) in (_span(records.pop(key(node))) for node in warm_up)}
+    begin = max(span(records.pop(key(node)))[1] for node in warm_up)
     spans: dict[str, list[tuple[float, float]]] = {}
     for record in records.values():
-        process, span = _span(record)
-        spans.setdefault(process, []).append(span)
-    return Sweep(max(warm.values()), {name: sorted(found) for name, found in spans.items()}, cpu, memory)
+        spans.setdefault(record["process"], []).append(span(record))
+    return Sweep(begin, {name: sorted(found) for name, found in spans.items()}, cpu, memory)
 
 
-def _span(provenance: dict[str, Any]) -> tuple[str, tuple[float, float]]:
+def span(provenance: dict[str, Any]) -> tuple[float, float]:
+    """Begin and end of a node's work, in seconds of the clock."""
     begin = provenance["started"]
-    return provenance["process"], (begin, begin + provenance["seconds"])
+    return begin, begin + provenance["seconds"]
 
 
 def _stand_in(seconds: dict[str, float], slots: int, node: Node, root: str, *_: Any, **__: Any) -> None:
     """Stands in for `trial.run`."""
     started = time.time()
     if isinstance(node, Pretrain):
-        _wait_for_all(Path(root) / "warm", slots)
+        wait_for_all(Path(root) / "warm", slots)
     else:
         time.sleep(seconds[key(node)])
     spent = {"started": started, "seconds": time.time() - started, "process": str(os.getpid())}
@@ -98,8 +98,8 @@ def _stand_in(seconds: dict[str, float], slots: int, node: Node, root: str, *_: 
     store.begin(node).publish({}, spent, store.inputs(node))
 
 
-def _wait_for_all(folder: Path, slots: int) -> None:
-    """Until there is a process for every slot."""
+def wait_for_all(folder: Path, slots: int) -> None:
+    """Until a process of every slot has called this. The folder has a file for each."""
     folder.mkdir(exist_ok=True)
     (folder / str(os.getpid())).touch()
     while len(list(folder.iterdir())) < slots:

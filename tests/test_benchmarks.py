@@ -4,6 +4,7 @@ import json
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from transformers import BertConfig
 from benchmarks import gpu, gpu_tables
 from benchmarks.compaction import MEAN
 from benchmarks.makespan import durations, interval_bound, simulate
+from benchmarks.measurement import Ratio, keep
 from benchmarks.roofline import device
+from benchmarks.small_nodes import shares
 from benchmarks.stand_in import nodes
 from benchmarks.texts import drawn
 from lottery_ray.forecast import lower_bound, makespan
@@ -37,11 +40,29 @@ def test_a_benchmark_runs_and_writes_its_numbers(script: str, flags: tuple[str, 
     assert done.returncode == 0, done.stdout + done.stderr
     rows = json.loads(output.read_text())
     assert rows
-    assert all(0 < row["low"] <= row["high"] and row["value"] > 0 for row in rows)
+    assert all(0 < row["low"] <= row["ratio"] <= row["high"] for row in rows)
     # sleeping cannot be faster than asked, nor any order than the bound
-    real = {row["name"]: row["value"] for row in rows if "simulated" not in row["against"]}
-    names = "times the ideal makespan", "makespan over the lower bound, real"
-    assert [real[name] > 1 for name in names if name in real] == [True]
+    real = [row for row in rows if "makespan" in row["name"] and "simulated" not in row["name"]]
+    assert [float(row["against"].split()[-1]) / row["ratio"] > 1 for row in real] == [True]
+
+
+def test_numbers_are_kept_by_name_and_machine(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    first = Ratio("ours", "theirs", 2.0, 1.5, 2.5, 1.0, "a laptop")
+    keep([first, replace(first, machine="a server")], path)
+    keep([replace(first, ratio=3.0), replace(first, name="another")], path)
+    rows = json.loads(path.read_text())
+    assert [(row["name"], row["machine"], row["ratio"]) for row in rows] == [
+        ("ours", "a laptop", 3.0),
+        ("ours", "a server", 2.0),
+        ("another", "a laptop", 2.0),
+    ]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_the_time_of_slots_is_of_nodes_or_between_them_or_at_the_end() -> None:
+    found = shares(10.0, [[(10.0, 12.0), (13.0, 20.0)], [(11.0, 18.0)]])
+    assert (found.own, found.between, found.tail) == pytest.approx((16 / 20, 2 / 20, 2 / 20))
 
 
 def uneven(count: int, chance: random.Random) -> dict[Node, float]:
