@@ -56,7 +56,9 @@ def train(
 
     def backward(step: int, rows: np.ndarray, places: np.ndarray) -> None:
         first = int(places[0])
-        torch.manual_seed(seed(task.name, node_seed, "dropout", step, *([first] if first else [])))
+        _seed_dropout(
+            seed(task.name, node_seed, "dropout", step, *([first] if first else [])), accelerator.device
+        )
         batch = pack(encoded, rows[places]).to(accelerator.device)
         losses = example_losses(network(batch), batch.labels, task)
         accelerator.backward(losses.sum() / len(rows))
@@ -78,3 +80,12 @@ def train(
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
+
+
+def _seed_dropout(value: int, device: torch.device) -> None:
+    """torch.manual_seed seeds all devices, and where CUDA was not used yet it keeps a traceback of every call
+    until it is."""
+    if device.type == "cuda":
+        torch.cuda.manual_seed(value)
+    else:
+        torch.default_generator.manual_seed(value)
