@@ -1,6 +1,7 @@
 """The released scripts' side of the benchmark of one (task, seed) does the same work as ours. No times."""
 
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -10,7 +11,7 @@ from transformers import AutoTokenizer
 
 from benchmarks import as_released, measurement, whole
 from lottery_ray import data, masks, models
-from lottery_ray.importance import predict, predict_with_importance
+from lottery_ray.importance import normalised, predict, predict_with_importance
 from lottery_ray.inputs import data_files
 from lottery_ray.masks import Mask
 from lottery_ray.nodes import Structured
@@ -32,17 +33,16 @@ def dev(tmp_path: Path) -> Path:
     return data_files(data_folder(tmp_path / "data", "mrpc"), whole.TASK)["validation"]
 
 
+@pytest.mark.slow
 def test_it_runs_and_both_sides_look_at_the_same(
     model: Path, dev: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[measurement.Ratio] = []
-    looked: list[int] = []
     monkeypatch.setattr(measurement, "keep", kept.extend)
-    importance = as_released.importance
-    monkeypatch.setattr(as_released, "importance", lambda *given: looked.append(1) or importance(*given))
     # theirs asserts that its magnitude search ends where ours did
-    whole.main(dev.parents[1], model, share=0.5, number=1)
-    assert len(looked) == 3 * len(whole.SCORES["structured"])
+    with mock.patch.object(as_released, "importance", wraps=as_released.importance) as importance:
+        whole.main(dev.parents[1], model, share=0.5, number=1)
+    assert importance.call_count == 3 * len(whole.SCORES["structured"])
     assert [row.at_least for row in kept] == [2.7, 4.5]
     assert all(row.ratio > 0 for row in kept)
 
@@ -53,6 +53,25 @@ def some_mask(model: Path, component: str) -> Mask:
     network = models.initial(model, whole.TASK, 1, "pretrained")
     weights = sum(parameter.numel() for parameter in models.prunable(network).values())
     return models.weight_mask(network, np.random.default_rng(0).random(weights) < 0.5)
+
+
+def test_importance_is_the_cumulative_one(model: Path, dev: Path) -> None:
+    tokenizer, rows = AutoTokenizer.from_pretrained(model), pq.read_table(dev)
+    theirs = as_released.loaded(model)
+    gates = [torch.tensor(kept, dtype=torch.float32, requires_grad=True) for kept in (SOME_HEADS, SOME_MLPS)]
+    as_released.gate(theirs, *gates)
+    heads, mlps = as_released.importance(theirs, as_released.features(rows, whole.TASK, tokenizer), gates)
+    _, ours = predict_with_importance(
+        models.initial(model, whole.TASK, 1, "pretrained"),
+        data.encode(rows, whole.TASK, tokenizer, as_released.LENGTH),
+        whole.TASK,
+        SOME_HEADS,
+        SOME_MLPS,
+        models.accelerator("fp32", cpu=True),
+        Structured(importance="cumulative"),
+    )
+    np.testing.assert_allclose(mlps, ours.mlps * len(rows), rtol=1e-3, atol=1e-7)
+    np.testing.assert_allclose(normalised(heads.numpy(), np.ones_like(SOME_HEADS)), ours.heads, rtol=1e-3)
 
 
 @pytest.mark.parametrize("component", ["heads", "weight"])
