@@ -60,6 +60,7 @@ def main(
     model: Path = MODEL,
     tasks: tuple[str, ...] = ("mrpc", "stsb"),
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5),
+    train_limit: int | None = None,
 ) -> None:
     """Compare the precisions.
 
@@ -69,10 +70,17 @@ def main(
         model: A folder with a pre-trained model.
         tasks: Which tasks.
         seeds: Which seeds.
+        train_limit: So many training rows of each task; None: all.
     """
     precisions: tuple[Precision, ...] = ("fp32", "bf16")
     plans = [
-        finetunings(Study(str(model), str(data), tasks, seeds, recipe=Recipe(precision=precision)))
+        finetunings(
+            Study(
+                *(str(model), str(data), tasks, seeds),
+                recipe=Recipe(precision=precision),
+                train_limit=train_limit,
+            )
+        )
         for precision in precisions
     ]
     scores = run(plans, root)
@@ -88,7 +96,7 @@ def main(
         rows.append(
             measurement.Ratio(
                 f"score of {title} in bf16",
-                f"fp32, {len(seeds)} seeds",
+                f"fp32, {len(seeds)} seeds, {train_limit or 'all'} training rows",
                 *interval(bf16, fp32),
                 MARGIN,
                 measurement.machine(),

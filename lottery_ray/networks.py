@@ -17,6 +17,8 @@ from transformers import AttentionInterface, AttentionMaskInterface
 
 from lottery_ray.adapters import ADAPTERS, Adapter
 from lottery_ray.data import Packed
+from lottery_ray.dropout import dropout as random_zeros
+from lottery_ray.dropout import replace_dropout
 
 PACKED = "lottery_ray_packed"
 
@@ -37,7 +39,7 @@ def _attend(
         return F.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout, scale=scale)
     away = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, torch.finfo(q.dtype).min)
     scores = (q * (scale or q.shape[-1] ** -0.5)) @ k.transpose(2, 3) + away
-    return F.dropout(scores.softmax(-1), dropout) @ v
+    return random_zeros(scores.softmax(-1), dropout) @ v
 
 
 def packed_attention(
@@ -98,6 +100,7 @@ class Network(nn.Module):
         super().__init__()
         self.model = model
         self.adapter = adapter_of(model)
+        replace_dropout(model)
         self.gates: Gates | None = None
         self.weight_masks: dict[str, torch.Tensor] = {}
         self._batch: Packed | None = None

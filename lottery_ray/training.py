@@ -16,6 +16,7 @@ from lottery_ray.models import Network
 from lottery_ray.nodes import Recipe
 from lottery_ray.streams import generator, seed
 from lottery_ray.tasks import Task
+from lottery_ray.vocabulary import only_what_occurs
 
 
 def train(
@@ -36,6 +37,19 @@ def train(
     out. The gradient is that of the whole batch, to rounding. Dropout is drawn by the place in the batch that
     a part begins at; with dropout, a batch cut otherwise is thus another draw of the same training.
     """
+    with only_what_occurs(network, encoded, recipe) as numbered:
+        _train(network, numbered, task, node_seed, recipe, accelerator, checkpoints)
+
+
+def _train(
+    network: Network,
+    encoded: Encoded,
+    task: Task,
+    node_seed: int,
+    recipe: Recipe,
+    accelerator: Accelerator,
+    checkpoints: Checkpoints | None,
+) -> None:
     per_epoch = -(-len(encoded) // recipe.batch_size)
     steps = per_epoch * recipe.epochs
     # a layer without heads leaves an empty weight

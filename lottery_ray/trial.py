@@ -3,7 +3,6 @@
 The same function runs in a Ray trial and in debug mode.
 """
 
-import ctypes
 import functools
 import gc
 import platform
@@ -24,7 +23,7 @@ import torch
 from accelerate import Accelerator
 
 import lottery_ray
-from lottery_ray import models, parallel
+from lottery_ray import allocator, models, parallel
 from lottery_ray.checkpoints import Checkpoints
 from lottery_ray.execute import execute
 from lottery_ray.micro_batches import MicroBatch
@@ -107,7 +106,7 @@ def prepare(recipe: Recipe, *, cpu: bool) -> Accelerator:
         raise RuntimeError("This trial was given a GPU, but torch sees none: is it a CPU build?")
     accelerator = models.accelerator(recipe.precision, cpu=cpu)
     torch.set_num_threads(recipe.threads)
-    _glibc()
+    allocator.reuse_blocks()
     _freeze()
     return accelerator
 
@@ -118,24 +117,6 @@ def _freeze() -> None:
     would take 0.2 s."""
     gc.collect()
     gc.freeze()
-
-
-@functools.cache
-def _glibc() -> Any:
-    """The C library with its allocator set for training on a CPU; None where it is another.
-
-    Large blocks, such as the gradient of the embeddings, are reused instead of returned to the kernel,
-    which would clear their pages again at every step. One arena for all threads, since
-    Tune runs each trial in a thread of its own, and each would keep its memory.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        return None
-    libc = ctypes.CDLL(None)
-    trim_threshold, mmap_threshold, arena_max = -1, -3, -8
-    libc.mallopt(mmap_threshold, 2**30)
-    libc.mallopt(trim_threshold, 2**31 - 1)
-    libc.mallopt(arena_max, 1)
-    return libc
 
 
 def memory(accelerator: Accelerator) -> dict[str, float | None]:
@@ -164,8 +145,7 @@ def free_memory() -> None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    if _glibc():
-        _glibc().malloc_trim(0)
+    allocator.trim()
     # the peak is measured anew; a sandbox may refuse, and then it is of the process so far
     with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")

@@ -16,8 +16,8 @@ TORCH_FREE = [
     "recorded calibration forecast budget published progress journal preemption",
 ]
 TORCH = [
-    "data tokenised networks pruning models micro_batches importance search checkpoints gradients training",
-    "pretraining released work execute parallel trial canary debug export",
+    "allocator data tokenised dropout networks pruning models micro_batches importance search checkpoints",
+    "gradients vocabulary training pretraining released work execute parallel trial canary debug export",
 ]
 RAY = ["searcher sweep cluster"]
 ORDER = " ".join(TORCH_FREE + TORCH + RAY).split()

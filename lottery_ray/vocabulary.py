@@ -1,0 +1,39 @@
+"""Training without the embeddings of words that do not occur.
+
+Of a pre-trained vocabulary most tasks use a part, and of a small BERT's weights half are word embeddings.
+Those of the other words get no gradient, and AdamW, which would go through them at every step all the same,
+does not move them unless it decays weights.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from lottery_ray.data import Encoded
+from lottery_ray.models import Network
+from lottery_ray.nodes import Recipe
+
+
+@contextmanager
+def only_what_occurs(network: Network, encoded: Encoded, recipe: Recipe) -> Iterator[Encoded]:
+    """Within it the network has embeddings of the training set's tokens alone. Gives the training set with
+    its tokens numbered as they are there. Afterwards all embeddings are back, with what those have learnt."""
+    model: nn.Module = network.model
+    embedding = model.get_input_embeddings()  # type: ignore[operator]
+    if recipe.weight_decay or not embedding.weight.requires_grad or not network.adapter.packed:
+        yield encoded
+        return
+    everything, padding = embedding.weight, embedding.padding_idx
+    occurs = np.bincount(encoded.input_ids, minlength=len(everything)) > 0
+    number = np.cumsum(occurs, dtype=np.int32) - 1
+    rows = torch.from_numpy(np.flatnonzero(occurs)).to(everything.device)
+    embedding.weight = nn.Parameter(everything.detach()[rows])
+    embedding.padding_idx = None if padding is None or not occurs[padding] else int(number[padding])
+    yield replace(encoded, input_ids=number[encoded.input_ids])
+    with torch.no_grad():
+        everything[rows] = embedding.weight
+    embedding.weight, embedding.padding_idx = everything, padding
