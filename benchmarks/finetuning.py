@@ -27,6 +27,7 @@ from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainingArguments,
@@ -111,6 +112,7 @@ def theirs(model: Path, task: Task, rows: Dataset, tokenizer: Any, *, padded: bo
             tokenizer, padding="max_length" if padded else "longest", max_length=128 if padded else None
         ),
     )
+    trainer.remove_callback(PrinterCallback)
     seconds = measurement.cpu_seconds(trainer.train)
     assert steps.number == -(-len(rows) // 32)
     return seconds / steps.number
