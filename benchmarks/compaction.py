@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks import measurement
+from benchmarks.words import all_words
 from lottery_ray import data, masks, models
 from lottery_ray.nodes import Layout, Recipe
 from lottery_ray.tasks import TASKS
@@ -51,7 +52,12 @@ def training(layout: Layout, encoded: data.Encoded, batch_size: int) -> Callable
     models.prune(network, half(), layout)
     recipe = Recipe(epochs=1, batch_size=batch_size)
     prepared = accelerator.prepare(network)
-    return lambda: train(prepared, encoded, TASK, 1, recipe, accelerator)
+
+    def run() -> None:
+        with all_words():
+            train(prepared, encoded, TASK, 1, recipe, accelerator)
+
+    return run
 
 
 def flops(run: Callable[[], None]) -> int:

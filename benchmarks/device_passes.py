@@ -18,6 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks import measurement
+from benchmarks.words import all_words
 from lottery_ray import data, importance, models, trial
 from lottery_ray.importance import predict, predict_with_importance
 from lottery_ray.nodes import Precision, Recipe, Structured
@@ -73,7 +74,9 @@ def _network(subject: Subject) -> models.Network:
 
 def _train(placed: Placed, accelerator: Accelerator) -> None:
     subject = placed.subject
-    train(placed.network, subject.encoded, subject.task, SEED, subject.recipe, accelerator)
+    # as a large training set has them
+    with all_words():
+        train(placed.network, subject.encoded, subject.task, SEED, subject.recipe, accelerator)
 
 
 def _score(placed: Placed, accelerator: Accelerator) -> None:

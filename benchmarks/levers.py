@@ -6,8 +6,8 @@ On a task's own sentences, CPU time, one thread. Padding is left in by giving ev
 would be padded to; a step costs the same whatever these are.
 """
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +21,7 @@ from transformers import AutoTokenizer
 
 from benchmarks import measurement
 from benchmarks.finetuning import MODEL, SEED, chosen, ours
-from lottery_ray import data, networks
+from lottery_ray import data, dropout, networks, training
 from lottery_ray.inputs import data_sha256
 from lottery_ray.nodes import FolderData
 from lottery_ray.tasks import TASKS
@@ -45,6 +45,19 @@ def _fused_attention(
     return F.scaled_dot_product_attention(q, k, v, mask, dropout_p=dropout, scale=scale)
 
 
+@contextmanager
+def _torch_dropout() -> Iterator[None]:
+    with (
+        patch.object(dropout, "dropout", F.dropout),
+        patch.object(networks, "random_zeros", F.dropout),
+    ):
+        yield
+
+
+def _all(network: object, encoded: data.Encoded, recipe: object) -> AbstractContextManager[data.Encoded]:
+    return nullcontext(encoded)
+
+
 def _loop_adamw(*arguments: Any, adamw: Any = torch.optim.AdamW, **options: Any) -> torch.optim.Optimizer:
     made: torch.optim.Optimizer = adamw(*arguments, **{**options, "fused": False, "foreach": False})
     return made
@@ -55,6 +68,8 @@ WITHOUT: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "plain attention on a CPU (the fused kernel)": partial(
         patch.object, networks, "_attend", _fused_attention
     ),
+    "dropout by 32 bits (torch's)": _torch_dropout,
+    "embeddings of words that occur (of all)": partial(patch.object, training, "only_what_occurs", _all),
     "fused AdamW (a loop over tensors)": partial(patch.object, torch.optim, "AdamW", _loop_adamw),
 }
 
@@ -81,7 +96,7 @@ def main(
 
     def step(rows: data.Encoded, without: AbstractContextManager[Any], precision: Any = "fp32") -> float:
         with without:
-            return ours(MODEL, of, rows, precision)
+            return ours(MODEL, of, rows, encoded, precision)
 
     ways = {
         "all": lambda: step(drawn, nullcontext()),

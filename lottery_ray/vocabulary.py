@@ -18,6 +18,12 @@ from lottery_ray.models import Network
 from lottery_ray.nodes import Recipe
 
 
+def occurring(encoded: Encoded, size: int) -> np.ndarray:
+    """bool (size,), of each word of a vocabulary."""
+    found: np.ndarray = np.bincount(encoded.input_ids, minlength=size) > 0
+    return found
+
+
 @contextmanager
 def only_what_occurs(network: Network, encoded: Encoded, recipe: Recipe) -> Iterator[Encoded]:
     """Within it the network has embeddings of the training set's tokens alone. Gives the training set with
@@ -28,7 +34,7 @@ def only_what_occurs(network: Network, encoded: Encoded, recipe: Recipe) -> Iter
         yield encoded
         return
     everything, padding = embedding.weight, embedding.padding_idx
-    occurs = np.bincount(encoded.input_ids, minlength=len(everything)) > 0
+    occurs = occurring(encoded, len(everything))
     number = np.cumsum(occurs, dtype=np.int32) - 1
     rows = torch.from_numpy(np.flatnonzero(occurs)).to(everything.device)
     embedding.weight = nn.Parameter(everything.detach()[rows])
