@@ -80,6 +80,33 @@ def micro_batches(root: Root) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["stage", "task", *names], dtype=object)
 
 
+def costs(root: Root) -> pd.DataFrame:
+    """One row per task and kind of node: columns task (None of pre-training), stage, nodes, seconds (mean of
+    a node), hours (of all), memory and gpu_memory (GiB of a node at its peak, the most; NaN where it was not
+    measured)."""
+    rows = [
+        {
+            "task": record.labels["task"],
+            "stage": record.labels["stage"],
+            "seconds": record.provenance["seconds"],
+            "memory": record.provenance.get("peak_memory_mib"),
+            "gpu_memory": record.provenance.get("peak_gpu_memory_mib"),
+        }
+        for record in root.records
+        if "seconds" in record.provenance
+    ]
+    columns = ["task", "stage", "seconds", "memory", "gpu_memory"]
+    each = pd.DataFrame(rows, columns=columns).astype({"memory": float, "gpu_memory": float})
+    found = each.groupby(["task", "stage"], dropna=False, sort=False).agg(
+        nodes=("seconds", "size"),
+        seconds=("seconds", "mean"),
+        hours=("seconds", lambda seconds: seconds.sum() / 3600),
+        memory=("memory", lambda mib: mib.max() / 1024),
+        gpu_memory=("gpu_memory", lambda mib: mib.max() / 1024),
+    )
+    return found.reset_index()
+
+
 def _short(value: str | dict[str, Any]) -> str:
     """A model or data set in a few words."""
     match value:

@@ -41,7 +41,7 @@ class Analysis:
     overlap_pairs, overlap, overlap_layers: see `overlap`. agreement, task_overlap, pretrained_overlap:
     modules of these names. survival, task_survival: see `survival`. importance, importance_agreement: see
     `importance`. survivors, sizes, extremes: see `sizes`; size_meanings: what they are shares of.
-    searches: see `searches`. missing, setup, methods, micro_batches: see `inventory`.
+    searches: see `searches`. missing, setup, methods, costs, micro_batches: see `inventory`.
     """
 
     uri: str
@@ -80,6 +80,7 @@ class Analysis:
     missing: pd.DataFrame
     setup: pd.DataFrame
     methods: pd.DataFrame
+    costs: pd.DataFrame
     micro_batches: pd.DataFrame
 
 
@@ -145,6 +146,7 @@ def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
             missing=inventory.missing(found),
             setup=inventory.setup(found),
             methods=inventory.methods(found),
+            costs=inventory.costs(found),
             micro_batches=inventory.micro_batches(found),
         )
 

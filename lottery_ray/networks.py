@@ -57,15 +57,35 @@ def packed_attention(
 ) -> tuple[torch.Tensor, None]:
     """Each example attends to itself alone. query, key, value: (1, heads, T, d); returns (1, T, heads, d).
     sliding_window: the distance from which on tokens do not see each other."""
-    rows = [x[0].transpose(0, 1) for x in (query, key, value)]
+    places = torch.cat([index.flatten() for index in packing.group_index])
+    rows = (
+        _LaidOut.apply(x[0].transpose(0, 1), places, packing.ungroup)  # type: ignore[no-untyped-call]
+        for x in (query, key, value)
+    )
+    sizes = [index.numel() for index in packing.group_index]
+    groups = zip(*(x.split(sizes) for x in rows), strict=True)
     outputs = []
-    for index, filled in zip(packing.group_index, packing.group_mask, strict=True):
-        # index_select has a faster backward pass than an index in brackets
-        q, k, v = (x.index_select(0, index.flatten()).unflatten(0, index.shape).transpose(1, 2) for x in rows)
+    for group, index, filled in zip(groups, packing.group_index, packing.group_mask, strict=True):
+        q, k, v = (x.unflatten(0, index.shape).transpose(1, 2) for x in group)
         mask = filled if sliding_window is None else _near(filled, sliding_window)
         attended = _attend(q, k, v, mask, dropout, scaling)
         outputs.append(attended.transpose(1, 2).flatten(0, 1))
     return torch.cat(outputs).index_select(0, packing.ungroup)[None], None
+
+
+class _LaidOut(torch.autograd.Function):
+    """The rows of x, (T, ...), at places, (P,), where row t is also at place back[t]. Of its other places,
+    which fill up a group, there is no gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, places: torch.Tensor, back: torch.Tensor) -> torch.Tensor:
+        ctx.save_for_backward(back)
+        return x.index_select(0, places)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        (back,) = ctx.saved_tensors
+        return gradient.index_select(0, back), None, None
 
 
 def _near(filled: torch.Tensor, window: int) -> torch.Tensor:

@@ -44,7 +44,7 @@ PLANS = (
     Plan("survival", "Survival", empty="No good subnetwork is recorded yet."),
     Plan("importance", "Importance", ("importance_agreement",)),
     Plan("searches", "Searches", empty="No search is recorded."),
-    Plan("setup", "What was run", ("setup", "methods")),
+    Plan("setup", "What was run", ("setup", "methods", "costs")),
 )
 
 

@@ -18,7 +18,7 @@ VERDICTS = ("supported", "contradicted")
 
 def every(found: Analysis) -> Iterator[Table]:
     """Those without rows too."""
-    for made in (claims, versus_paper, choice_scores, choice_masks, setup, methods):
+    for made in (claims, versus_paper, choice_scores, choice_masks, setup, methods, costs):
         yield made(found)
 
 
@@ -169,3 +169,18 @@ def methods(found: Analysis) -> Table:
         " parts of retrained structured subnetworks are taken out."
     )
     return table("methods", caption, found.methods, shown)
+
+
+def costs(found: Analysis) -> Table:
+    """What nodes took, of time and of memory."""
+    shown = [
+        Column("task", lambda row: Cell(DASH if pd.isna(row["task"]) else title(row["task"]))),
+        columns.word("stage", "kind of node"),
+        columns.count("nodes"),
+        columns.value("seconds", "seconds of one", digits=1),
+        columns.value("hours", "hours of all", digits=2),
+        columns.value("memory", "peak memory, GiB", digits=2),
+        columns.value("gpu_memory", "of a GPU, GiB", digits=2),
+    ]
+    caption = "What the nodes took: mean seconds, and the most memory that one had at its peak."
+    return table("costs", caption, found.costs, shown)
