@@ -148,7 +148,7 @@ class Finetune:
     held_out: share of these rows that neither fine-tuning nor retraining sees, for a search to use.
     """
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     task: str
     seed: int
