@@ -25,14 +25,15 @@ cluster-test: install-cluster
 # on 2 cores; benchmarks/results.json has the numbers.
 bench: install-dev
 	@test -d "$(DATA)" || { echo "make bench wants DATA=folder, of GLUE's <task>/{train,validation}.parquet"; exit 2; }
-	$(BENCH).finetuning --data "$(DATA)" --steps 6 --padded-steps 2 --number 2
+	$(BENCH).finetuning --data "$(DATA)" --steps 4 --padded-steps 2 --number 2
 	$(BENCH).evaluating --data "$(DATA)" --rows 64 --number 2
 	$(BENCH).compaction --steps 1
+	$(BENCH).whole --data "$(DATA)" --number 1
 	$(BENCH).small_nodes
 	$(BENCH).mask_scale
 	$(BENCH).report_time
 	$(BENCH).sweep_overhead --slots 8 --seconds 0.5 --sizes
-	$(BENCH).makespan --slots 8 --total 1200
+	$(BENCH).makespan --slots 8 --total 800
 
 check: install-dev
 	$(BIN)/ruff check .
