@@ -61,6 +61,7 @@ def main(
     tasks: tuple[str, ...] = ("mrpc", "stsb"),
     seeds: tuple[int, ...] = (1, 2, 3, 4, 5),
     train_limit: int | None = None,
+    learning_rate: float = Recipe.learning_rate,
 ) -> None:
     """Compare the precisions.
 
@@ -71,13 +72,14 @@ def main(
         tasks: Which tasks.
         seeds: Which seeds.
         train_limit: So many training rows of each task; None: all.
+        learning_rate: The highest; few rows learn little at the paper's.
     """
     precisions: tuple[Precision, ...] = ("fp32", "bf16")
     plans = [
         finetunings(
             Study(
                 *(str(model), str(data), tasks, seeds),
-                recipe=Recipe(precision=precision),
+                recipe=Recipe(precision=precision, learning_rate=learning_rate),
                 train_limit=train_limit,
             )
         )
@@ -96,7 +98,7 @@ def main(
         rows.append(
             measurement.Ratio(
                 f"score of {title} in bf16",
-                f"fp32, {len(seeds)} seeds, {train_limit or 'all'} training rows",
+                f"fp32, {len(seeds)} seeds, {train_limit or 'all'} training rows, {learning_rate:g}",
                 *interval(bf16, fp32),
                 MARGIN,
                 measurement.machine(),
