@@ -31,7 +31,9 @@ def once(name: str, make: Callable[[], Encoded]) -> Encoded:
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.arrow"
-    if not path.exists() and not os.access(folder, os.W_OK):
+    if path.exists():
+        return _mapped(path)
+    if not os.access(folder, os.W_OK):
         return make()
     with FileLock(f"{path}.lock"):
         if path.exists():
