@@ -23,10 +23,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from benchmarks import measurement
 from benchmarks.finetuning import MODEL, SEED, chosen
-from lottery_ray import data, models, search
+from lottery_ray import data, models, search, trial
 from lottery_ray.importance import predict_with_importance
 from lottery_ray.inputs import data_sha256
-from lottery_ray.nodes import FolderData, Magnitude, Precision, Structured
+from lottery_ray.nodes import FolderData, Magnitude, Precision, Recipe, Structured
 from lottery_ray.tasks import TASKS
 
 TASK = TASKS["mrpc"]
@@ -150,7 +150,8 @@ def main(data: Path, rows: int = 128, number: int = 3) -> None:
         rows: How many dev examples of MRPC.
         number: How many rounds.
     """
-    torch.set_num_threads(1)
+    # with the allocator as trials have it, for both sides
+    trial.prepare(Recipe(), cpu=not torch.cuda.is_available())
     found = [*importance_passes(data, rows, number), thresholds(number)]
     measurement.show("Searches", found)
     measurement.keep(found)
