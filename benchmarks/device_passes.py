@@ -31,14 +31,14 @@ SEED = 1
 
 @dataclass(frozen=True)
 class Subject:
-    """What is trained on what. model: a folder, or a configuration that gets random weights. groups: at most
-    so many of similar length in a batch's attention."""
+    """What is trained on what. model: a folder, or a configuration that gets random weights. width: of an
+    attention group, in tokens."""
 
     model: Path | BertConfig
     task: Task
     encoded: data.Encoded
     precision: Precision = "bf16"
-    groups: int = data.GROUPS
+    width: int = data.WIDTH
     compiled: bool = False
 
     @property
@@ -104,7 +104,7 @@ def seconds(name: str, placed: Placed) -> float:
     # Accelerate has one precision per process at a time; an importance pass has frozen the weights
     accelerator = trial.prepare(placed.subject.recipe, cpu=not CUDA)
     placed.network.requires_grad_(True)
-    with patch.object(data, "GROUPS", placed.subject.groups):
+    with patch.object(data, "WIDTH", placed.subject.width):
         return timed(lambda: PASSES[name](placed, accelerator))
 
 

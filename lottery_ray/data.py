@@ -25,9 +25,9 @@ SPLITS: tuple[Split, ...] = ("train", "validation")
 # a trial has the threads of its recipe, and the tokenizer's own would come on top
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-# Attention works on a few groups of similar length: one where all are short, so that it costs no more
-# than the padding it saves.
-SHORT, GROUPS = 32, 4
+WIDTH = 16
+"""Attention works on groups of examples of similar length, one for so many tokens between the shortest and
+the longest: fewer have more padding, and more cost more than the padding they save."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def _groups(
     lengths: np.ndarray, starts: np.ndarray
 ) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...], torch.Tensor]:
     by_length = np.argsort(lengths, kind="stable")
-    count = 1 if lengths.max() <= SHORT else min(GROUPS, len(lengths))
+    count = int(np.clip((lengths.max() - lengths.min()) // WIDTH, 1, len(lengths)))
     ungroup = np.empty(lengths.sum(), np.int64)
     index, masks, laid_out = [], [], 0
     for members in np.array_split(by_length, count):
