@@ -92,11 +92,12 @@ def main(
     of, sha256 = TASKS[task], data_sha256(data_folder, TASKS[task])
     table = data.table(FolderData(sha256), of, "train", {sha256: str(data_folder)})
     encoded = data.encode(table, of, AutoTokenizer.from_pretrained(MODEL), LONGEST)
+    words = padded(encoded)
     drawn = chosen(encoded, np.random.default_rng(SEED).permutation(len(encoded))[: 32 * steps])
 
     def step(rows: data.Encoded, without: AbstractContextManager[Any], precision: Any = "fp32") -> float:
         with without:
-            return ours(MODEL, of, rows, encoded, precision)
+            return ours(MODEL, of, rows, words, precision)
 
     ways = {
         "all": lambda: step(drawn, nullcontext()),
