@@ -145,7 +145,10 @@ class Forecast:
 
     def basis(self, nodes: Iterable[Node]) -> str:
         """What the seconds of these nodes stand on, in words."""
-        said = [f"{count} records ({device})" for device, count in self.devices.items()]
+        said = [
+            f"{count} {'record' if count == 1 else 'records'} ({device})"
+            for device, count in self.devices.items()
+        ]
         tasks = sorted(f"{task} ({found.device})" for (_, task), found in self.calibrations.items())
         said += [f"canaries of {', '.join(tasks)}"] if tasks else []
         if far := sum(self._rate(node)[2] for node in nodes):
