@@ -6,11 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 
-from lottery_ray import allocator
-
-NO_MEMORY = "could not create a primitive"
-"""What torch's products on a CPU (oneDNN) say where they find none; Accelerate does not know it."""
-
 
 @dataclass
 class MicroBatch:
@@ -29,12 +24,11 @@ class MicroBatch:
             work(rows)
             return True
         except RuntimeError as error:
-            if len(rows) == 1 or not (should_reduce_batch_size(error) or NO_MEMORY in str(error)):
+            if len(rows) == 1 or not should_reduce_batch_size(error):
                 raise
             self.size = len(rows) // 2
         # the error is gone here, and with it what it held in memory
         clear_device_cache(garbage_collection=True)
-        allocator.trim()
         return False
 
 

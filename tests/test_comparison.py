@@ -29,7 +29,7 @@ def roots(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     """The second study knows less, has other seeds and one task fewer."""
     folder = tmp_path_factory.mktemp("two roots")
     first = Planted(folder / "first").fill(STUDY)
-    worse = Planted(folder / "second", known=lambda node, **more: quality(node, **more) - 0.15)
+    worse = Planted(folder / "second", known=lambda node, **more: quality(node, **more) - 0.2)
     other = replace(STUDY, tasks=("acceptability",), seeds=(5, 6, 7), recipe=replace(STUDY.recipe, epochs=2))
     return first, worse.fill(other)
 
