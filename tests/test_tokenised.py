@@ -2,7 +2,7 @@
 
 import multiprocessing
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -79,20 +79,22 @@ def test_without_a_place_for_it_everybody_makes_it(
     assert made(tmp_path) == 2
 
 
-@pytest.fixture
-def full_disk() -> Iterator[None]:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+def on_a_full_disk(make: Callable[[], Encoded], expected: Encoded) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
+    assert_same(tokenised.once("a", make), expected)
 
 
 def test_a_full_disk_leaves_nothing_half_written(
-    own_cache: Path, counted: Callable[[], Encoded], encoded: Encoded, tmp_path: Path, full_disk: None
+    own_cache: Path, counted: Callable[[], Encoded], encoded: Encoded, tmp_path: Path
 ) -> None:
-    assert_same(tokenised.once("a", counted), encoded)
-    assert not list(own_cache.rglob("*.arrow"))
+    # in a process of its own, for the limit holds for the test run's output, too
+    child = multiprocessing.get_context("fork").Process(target=on_a_full_disk, args=(counted, encoded))
+    child.start()
+    child.join()
+    assert child.exitcode == 0
     assert made(tmp_path) == 1
+    assert own_cache.exists()
+    assert not list(own_cache.rglob("*.arrow"))
 
 
 def test_its_name_is_of_all_that_changes_it() -> None:
