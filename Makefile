@@ -25,7 +25,7 @@ cluster-test: install-cluster
 # on 2 cores; benchmarks/results.json has the numbers.
 bench: install-dev
 	@test -d "$(DATA)" || { echo "make bench wants DATA=folder, of GLUE's <task>/{train,validation}.parquet"; exit 2; }
-	$(BENCH).finetuning --data "$(DATA)" --steps 4 --padded-steps 2 --number 2
+	$(BENCH).finetuning --data "$(DATA)" --steps 12 --padded-steps 3 --number 1
 	$(BENCH).evaluating --data "$(DATA)" --rows 64 --number 2
 	$(BENCH).compaction --steps 1
 	$(BENCH).whole --data "$(DATA)" --number 1
