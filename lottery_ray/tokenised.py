@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import platformdirs
@@ -45,7 +46,7 @@ def once(name: str, make: Callable[[], Encoded]) -> Encoded:
         return encoded
 
 
-def name(node: Finetune, rows: SearchData | str, recipe: Recipe) -> str:
+def name(node: Finetune, rows: Literal["train"] | SearchData, recipe: Recipe) -> str:
     """Of these rows of a fine-tuned model's task, tokenised for it."""
     return digest(
         {

@@ -37,63 +37,51 @@ def train(
     out. The gradient is that of the whole batch, to rounding. Dropout is drawn by the place in the batch that
     a part begins at; with dropout, a batch cut otherwise is thus another draw of the same training.
     """
-    with only_what_occurs(network, encoded, recipe) as numbered:
-        _train(network, numbered, task, node_seed, recipe, accelerator, checkpoints)
-
-
-def _train(
-    network: Network,
-    encoded: Encoded,
-    task: Task,
-    node_seed: int,
-    recipe: Recipe,
-    accelerator: Accelerator,
-    checkpoints: Checkpoints | None,
-) -> None:
-    per_epoch = -(-len(encoded) // recipe.batch_size)
-    steps = per_epoch * recipe.epochs
-    # a layer without heads leaves an empty weight
-    trained = [p for p in network.parameters() if p.requires_grad and p.numel()]
-    adamw = torch.optim.AdamW(
-        [{"params": trained, "initial_lr": recipe.learning_rate}],
-        recipe.learning_rate,
-        eps=1e-8,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
-    optimizer = accelerator.prepare(adamw)
-    start = checkpoints.restore(network, optimizer) if checkpoints else 0
-    micro_batch = checkpoints.micro_batch if checkpoints else MicroBatch()
-    # Accelerate's own would take a step per process
-    schedule = get_linear_schedule_with_warmup(adamw, round(recipe.warmup * steps), steps, start - 1)
-    masked = [(network.get_parameter(name), kept) for name, kept in network.weight_masks.items()]
-
-    def backward(step: int, rows: np.ndarray, places: np.ndarray) -> None:
-        first = int(places[0])
-        _seed_dropout(
-            seed(task.name, node_seed, "dropout", step, *([first] if first else [])), accelerator.device
+    with only_what_occurs(network, encoded, recipe) as encoded:
+        per_epoch = -(-len(encoded) // recipe.batch_size)
+        steps = per_epoch * recipe.epochs
+        # a layer without heads leaves an empty weight
+        trained = [p for p in network.parameters() if p.requires_grad and p.numel()]
+        adamw = torch.optim.AdamW(
+            [{"params": trained, "initial_lr": recipe.learning_rate}],
+            recipe.learning_rate,
+            eps=1e-8,
+            weight_decay=recipe.weight_decay,
+            fused=True,
         )
-        batch = pack(encoded, rows[places]).to(accelerator.device)
-        losses = example_losses(network(batch), batch.labels, task)
-        accelerator.backward(losses.sum() / len(rows))
+        optimizer = accelerator.prepare(adamw)
+        start = checkpoints.restore(network, optimizer) if checkpoints else 0
+        micro_batch = checkpoints.micro_batch if checkpoints else MicroBatch()
+        # Accelerate's own would take a step per process
+        schedule = get_linear_schedule_with_warmup(adamw, round(recipe.warmup * steps), steps, start - 1)
+        masked = [(network.get_parameter(name), kept) for name, kept in network.weight_masks.items()]
 
-    network.train()
-    for step in range(start, steps):
-        if checkpoints and step > start:
-            checkpoints.keep(step, network, optimizer)
-        epoch, number = divmod(step, per_epoch)
-        if number == 0 or step == start:
-            order = generator(task.name, node_seed, "order", epoch).permutation(len(encoded))
-        rows = order[number * recipe.batch_size : (number + 1) * recipe.batch_size]
-        whole_gradient(trained, len(rows), partial(backward, step, rows), accelerator, micro_batch)
-        for parameter, kept in masked:
-            # before the clip, as torch.nn.utils.prune does, so that pruned weights do not count in it
-            assert parameter.grad is not None
-            parameter.grad.mul_(kept)
-        accelerator.clip_grad_norm_(network.parameters(), recipe.clip)
-        optimizer.step()
-        schedule.step()
-        optimizer.zero_grad()
+        def backward(step: int, rows: np.ndarray, places: np.ndarray) -> None:
+            first = int(places[0])
+            _seed_dropout(
+                seed(task.name, node_seed, "dropout", step, *([first] if first else [])), accelerator.device
+            )
+            batch = pack(encoded, rows[places]).to(accelerator.device)
+            losses = example_losses(network(batch), batch.labels, task)
+            accelerator.backward(losses.sum() / len(rows))
+
+        network.train()
+        for step in range(start, steps):
+            if checkpoints and step > start:
+                checkpoints.keep(step, network, optimizer)
+            epoch, number = divmod(step, per_epoch)
+            if number == 0 or step == start:
+                order = generator(task.name, node_seed, "order", epoch).permutation(len(encoded))
+            rows = order[number * recipe.batch_size : (number + 1) * recipe.batch_size]
+            whole_gradient(trained, len(rows), partial(backward, step, rows), accelerator, micro_batch)
+            for parameter, kept in masked:
+                # before the clip, as torch.nn.utils.prune does, so that pruned weights do not count in it
+                assert parameter.grad is not None
+                parameter.grad.mul_(kept)
+            accelerator.clip_grad_norm_(network.parameters(), recipe.clip)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
 
 
 def _seed_dropout(value: int, device: torch.device) -> None:
