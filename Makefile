@@ -49,7 +49,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 		{ echo "lottery_ray needs Python 3.11 or newer; name one: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) pip
-	$(PIP_INSTALL) --editable '.[ray]'
+	$(PIP_INSTALL) --editable '.[ray,wandb]'
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed

@@ -65,7 +65,7 @@ def swept(planned: Plan, root: str, slots: int) -> Shares:
     store = Store.open(root)
     done = {node for node in planned.nodes if store.read(key(node))}
     progress = Progress(planned.nodes, set(done), Console(file=io.StringIO()))
-    run_plan(planned, Site(root, (os.cpu_count() or 1) / slots, 0.0), progress, partial(_trial, slots))
+    run_plan(planned, Site(root, (os.cpu_count() or 1) / slots, 0.0), progress, run=partial(_trial, slots))
     assert not progress.failures, progress.failures
     spans: dict[str, list[tuple[float, float]]] = {}
     for node in set(planned.nodes) - done:

@@ -68,7 +68,7 @@ def _drive(work: tuple[Node, ...], seconds: dict[Node, float], slots: int) -> Sw
         store = Store.open(root, create=True)
         progress = Progress(warm_up + work, set(), Console(file=io.StringIO()))
         before = time.process_time()
-        run_plan(Plan(warm_up + work), Site(root, share, 0.0), progress, trial)
+        run_plan(Plan(warm_up + work), Site(root, share, 0.0), progress, run=trial)
         cpu = time.process_time() - before
         assert not progress.failures, progress.failures
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

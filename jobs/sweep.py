@@ -30,6 +30,8 @@ from lottery_ray.nodes import Finetune, HubModel, Node, key, processes, title
 from lottery_ray.progress import Progress, by_cause, duration
 from lottery_ray.store import Record, Store
 from lottery_ray.study import PRESETS, Plan, Site, Study, chosen, count_by_stage, few_held_out, plan
+from lottery_ray.tracking import UNTRACKED, Tracking
+from lottery_ray.tracking import check as check_tracking
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Sweep:
     """With --dry-run: run the canaries, some seconds per task, and forecast from them what no record does."""
     price: float | None = None
     """Of a GPU-hour (a CPU-hour, where trials have no GPU), for the cost in --dry-run."""
+    tracking: Annotated[Tracking, tyro.conf.arg(name="")] = UNTRACKED
     debug: bool = False
     """Run in this one process, without Ray, and stop at the first exception."""
 
@@ -83,6 +86,9 @@ def run(sweep: Sweep, console: Console) -> int:
         f"{len(planned.nodes)} nodes, {len(missing)} to run; root {sweep.site.root}", highlight=False
     )
     show_few_held_out(sweep.study, console)
+    store = Store.open(sweep.site.root)
+    if missing and (said := check_tracking(sweep.tracking, store)):
+        console.print(said)
     for model in {model for node in missing if isinstance(model := getattr(node, "model", None), HubModel)}:
         check_hub_model(model, sweep.study.recipe)
     progress = Progress(
@@ -93,8 +99,8 @@ def run(sweep: Sweep, console: Console) -> int:
     )
     if missing:
         # a live display would write over a debugger's prompt
-        with nullcontext() if sweep.debug else progress, Journal(Store.open(sweep.site.root), progress):
-            runner(sweep).run_plan(planned, sweep.site, progress)
+        with nullcontext() if sweep.debug else progress, Journal(store, progress):
+            runner(sweep).run_plan(planned, sweep.site, progress, sweep.tracking)
     reported = report(progress, sweep.site.root)
     return show_end(progress, console) or reported
 

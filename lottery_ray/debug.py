@@ -15,10 +15,11 @@ from lottery_ray.errors import InputError
 from lottery_ray.nodes import key, processes, title
 from lottery_ray.progress import Progress
 from lottery_ray.study import Plan, Site
+from lottery_ray.tracking import UNTRACKED, Tracking
 from lottery_ray.trial import run
 
 
-def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
+def run_plan(plan: Plan, site: Site, progress: Progress, track: Tracking = UNTRACKED) -> None:
     """Run what is missing, parents first, on the GPU if there is one.
 
     Raises InputError if a node has more processes than there are GPUs."""
@@ -51,6 +52,7 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
                 cpu=cpu,
                 keep_retrained=site.keep_retrained,
                 checkpoint_minutes=site.checkpoint_minutes,
+                track=track,
             )
         progress.finished(node)
 

@@ -1,6 +1,7 @@
 """What each kind of node does: leave its artifacts in the attempt, and return its result."""
 
 import functools
+import itertools
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow as pa
 import torch
 
 from lottery_ray import data, masks, models, released, search, tickets
+from lottery_ray.curves import Curves
 from lottery_ray.importance import predict, predict_with_importance
 from lottery_ray.masks import Mask
 from lottery_ray.nodes import (
@@ -29,7 +31,7 @@ from lottery_ray.nodes import (
 )
 from lottery_ray.pretraining import pretrain
 from lottery_ray.streams import generator
-from lottery_ray.tasks import TASKS, pruning_score, score
+from lottery_ray.tasks import TASKS, Task, pruning_score, score
 from lottery_ray.training import train
 from lottery_ray.work import Work
 
@@ -42,7 +44,7 @@ def execute(node: Node, work: Work) -> dict[str, Any]:
 
 @execute.register
 def _pretrain(node: Pretrain, work: Work) -> dict[str, Any]:
-    return dict(pretrain(node, work.attempt.folder, work.accelerator, work.checkpoints))
+    return dict(pretrain(node, work.attempt.folder, work.accelerator, work.checkpoints, Curves(work.run)))
 
 
 @execute.register
@@ -52,20 +54,31 @@ def _finetune(node: Finetune, work: Work) -> dict[str, Any]:
     network = work.initial(node, "random" if node.start == "random" else "pretrained")
     if node.start == "frozen":
         models.freeze_encoder(network)
-    train(network, train_set, task, node.seed, node.recipe, work.accelerator, work.checkpoints)
+    curves = _curves(work, network, dev, task)
+    train(network, train_set, task, node.seed, node.recipe, work.accelerator, work.checkpoints, curves)
     logits = predict(network, dev, work.accelerator, micro_batch=work.evaluated)
     if node.start == "pretrained":
         models.save(network, work.attempt.folder)
         work.tokenizer(node).save_pretrained(work.attempt.folder)
     _write_predictions(work.attempt.folder / "predictions.arrow", dev, logits)
+    dev_score = score(task.metric, dev.labels, logits)
+    curves.end(dev_score)
     return {
-        "score": score(task.metric, dev.labels, logits),
+        "score": dev_score,
         "pruning_score": pruning_score(task.metric, dev.labels, logits),
         "train_examples": len(train_set),
         "dev_examples": len(dev),
         "dev_tokens": float(dev.lengths.mean()),
         "architecture": models.architecture(network),
     }
+
+
+def _curves(work: Work, network: models.Network, dev: data.Encoded, task: Task) -> Curves:
+    def dev_score() -> float:
+        logits = predict(network, dev, work.accelerator, micro_batch=work.evaluated)
+        return score(task.metric, dev.labels, logits)
+
+    return Curves(work.run, dev_score if work.run.dev_curves else None)
 
 
 @execute.register
@@ -94,11 +107,16 @@ def _search_structured(
 ) -> tuple[list[dict[str, Any]], Mask]:
     task = TASKS[node.finetune.task]
 
+    steps_done = itertools.count()
+
     def look(heads: np.ndarray, mlps: np.ndarray) -> search.Scored:
         logits, importance = predict_with_importance(
             network, encoded, task, heads, mlps, work.accelerator, method, work.evaluated
         )
-        return search.Scored(pruning_score(task.metric, encoded.labels, logits), importance)
+        found = pruning_score(task.metric, encoded.labels, logits)
+        gone = {"heads_sparsity": 1 - float(heads.mean()), "mlps_sparsity": 1 - float(mlps.mean())}
+        work.run.log({"score": found} | gone, next(steps_done))
+        return search.Scored(found, importance)
 
     steps = search.structured(look, network.shape, method, node.floor, node.down_to)
     _write_numbered(work.attempt.folder / "states.arrow", node, [_mask_of(step) for step in steps], "step")
@@ -124,10 +142,14 @@ def _search_magnitude(
     task = TASKS[node.finetune.task]
     # of the same network on the same rows
     full = work.inputs[node.finetune].result["pruning_score"] if node.data == "dev" else None
+    steps_done = itertools.count()
 
     def look(kept: np.ndarray) -> float:
-        if full is not None and kept.all():
-            return float(full)
+        found = float(full) if full is not None and kept.all() else scored(kept)
+        work.run.log({"score": found, "weights_sparsity": 1 - float(kept.mean())}, next(steps_done))
+        return found
+
+    def scored(kept: np.ndarray) -> float:
         # masks of later steps lie within those of earlier ones, so zeroing in place is enough
         models.prune_weights(network, models.weight_mask(network, kept))
         logits = predict(network, encoded, work.accelerator, micro_batch=work.evaluated)
@@ -170,7 +192,8 @@ def _ticket(node: Ticket, work: Work) -> dict[str, Any]:
     work.accelerator.free_memory()
     network = work.initial(full, node.start)
     _prune(network, mask, node, node.recipe.layout)
-    train(network, train_set, task, full.seed, node.recipe, work.accelerator, work.checkpoints)
+    curves = _curves(work, network, dev, task)
+    train(network, train_set, task, full.seed, node.recipe, work.accelerator, work.checkpoints, curves)
     if node.removal == "released":
         released.reload(network, mask)
     retrained = predict(network, dev, work.accelerator, micro_batch=work.evaluated)
@@ -178,9 +201,11 @@ def _ticket(node: Ticket, work: Work) -> dict[str, Any]:
     if work.keep_retrained:
         models.save(network, work.attempt.folder / "retrained", mask)
     good = tickets.draw("super", goods, generator())
+    dev_score = score(task.metric, dev.labels, retrained)
+    curves.end(dev_score)
     return {
         "pruned": score(task.metric, dev.labels, pruned),
-        "retrained": score(task.metric, dev.labels, retrained),
+        "retrained": dev_score,
         "sizes": masks.sizes(mask),
         "weights": weights,
         "overlap_with_good": tickets.common(mask, good),
@@ -258,6 +283,11 @@ def _null_draws(node: NullDraws, work: Work) -> dict[str, Any]:
     def pruned(mask: Mask) -> float:
         return score(task.metric, dev.labels, _predict_under(network, mask, dev, work))
 
+    def of_draw(number: int, mask: Mask) -> float:
+        found = pruned(mask)
+        work.run.log({"score": found}, number)
+        return found
+
     # a larger number of draws adds to a smaller one
     stream = key(replace(node, draws=1))
 
@@ -270,7 +300,7 @@ def _null_draws(node: NullDraws, work: Work) -> dict[str, Any]:
         _write_numbered(work.attempt.folder / "nulls.arrow", node, drawn, "number")
     return {
         "good": pruned(good),
-        "scores": [pruned(mask) for mask in drawn],
+        "scores": list(itertools.starmap(of_draw, enumerate(drawn))),
         "sizes": masks.sizes(good),
         "dev_examples": len(dev),
     }

@@ -13,6 +13,7 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, g
 
 from lottery_ray import language
 from lottery_ray.checkpoints import Checkpoints
+from lottery_ray.curves import Curves
 from lottery_ray.data import Encoded, Packed, pack
 from lottery_ray.models import PACKED
 from lottery_ray.nodes import Pretrain
@@ -27,9 +28,14 @@ AGREEMENT_FLOOR = 0.95
 
 
 def pretrain(
-    node: Pretrain, folder: Path, accelerator: Accelerator, checkpoints: Checkpoints | None = None
+    node: Pretrain,
+    folder: Path,
+    accelerator: Accelerator,
+    checkpoints: Checkpoints | None = None,
+    curves: Curves | None = None,
 ) -> dict[str, float]:
-    """Train, and leave a checkpoint with its tokenizer in `folder`. checkpoints: within the training.
+    """Train, and leave a checkpoint with its tokenizer in `folder`. checkpoints: within the training. curves:
+    who is told how it goes.
 
     Returns the final loss, and the share of held-out verbs, each masked alone, for which the model puts
     the right agreement class first. Raises RuntimeError below 0.95: such a model has not learned the
@@ -62,6 +68,9 @@ def pretrain(
         accelerator.backward(loss)
         accelerator.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        if curves:
+            curves.add(loss[None])
+            curves.after(step, node.steps, schedule.get_last_lr()[0])
         schedule.step()
         optimizer.zero_grad()
     model.save_pretrained(folder)

@@ -212,6 +212,11 @@ class Root:
         ):
             file.upload(source)
 
+    def copy_folder(self, folder: Path, name: str) -> None:
+        """Copy a folder of this machine into the root. Raises InputError if that cannot be done."""
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            self._upload(path, f"{name}/{path.relative_to(folder).as_posix()}")
+
     def _delete(self, name: str) -> None:
         with self._reached("written"):
             self.filesystem.delete_file(self._full(name))

@@ -26,6 +26,11 @@ from lottery_ray.progress import Progress
 from lottery_ray.searcher import GraphSearcher, LongestFirst, StartedTrials, UsedUp
 from lottery_ray.store import Store
 from lottery_ray.study import Plan, Site
+from lottery_ray.tracking import UNTRACKED, Tracking
+
+BETWEEN_STARTS = 0.05
+"""Seconds, on average, between two processes that begin their first tracked runs: a service takes some
+hundreds of requests a second."""
 
 # By default Tune asks a searcher for one pending trial at a time, which with warm processes runs a whole
 # sweep on one of them (GraphSearcher says when it is enough); it writes five files per trial that nobody
@@ -55,7 +60,13 @@ def _memory_kills_as_losses(task_failed: Callable[..., None]) -> Callable[..., N
 RayActorManager._actor_task_failed = _memory_kills_as_losses(RayActorManager._actor_task_failed)
 
 
-def run_plan(plan: Plan, site: Site, progress: Progress, run: Callable[..., Any] | None = None) -> None:
+def run_plan(
+    plan: Plan,
+    site: Site,
+    progress: Progress,
+    track: Tracking = UNTRACKED,
+    run: Callable[..., Any] | None = None,
+) -> None:
     """Run what is missing on a Ray cluster: this machine, or the one at site.address.
 
     run: stands in for `trial.run`, to measure what everything around it costs.
@@ -88,6 +99,8 @@ def run_plan(plan: Plan, site: Site, progress: Progress, run: Callable[..., Any]
                 gpus=one["GPU"],
                 keep_retrained=site.keep_retrained,
                 checkpoint_minutes=site.checkpoint_minutes,
+                track=track,
+                spread=_slots(one) * BETWEEN_STARTS,
             ),
             lambda config: tune.PlacementGroupFactory(
                 [_of_processes(1 if config["canary"] else several.get(config["node"], 1), one)]
@@ -134,6 +147,8 @@ def _trial(
     gpus: float,
     keep_retrained: bool,
     checkpoint_minutes: float,
+    track: Tracking,
+    spread: float,
 ) -> None:
     from lottery_ray import canary, trial
 
@@ -149,6 +164,8 @@ def _trial(
         cpu=cpu,
         keep_retrained=keep_retrained,
         checkpoint_minutes=checkpoint_minutes,
+        track=track,
+        spread=spread,
     )
     tune.report({"done": 1})
 
@@ -222,6 +239,14 @@ def _machines() -> list[dict[str, float]]:
     """The resources of those that take trials; none where they are yet to be started."""
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     return [machine for machine in machines if machine.get("CPU")]
+
+
+def _slots(one: dict[str, float]) -> float:
+    """How many trials run side by side, as far as CPUs and GPUs say."""
+    return sum(
+        min(machine.get(name, 0.0) / one[name] for name in ("CPU", "GPU") if one[name])
+        for machine in _machines()
+    )
 
 
 def _packed(plan: Plan, site: Site, progress: Progress) -> float:

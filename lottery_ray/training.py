@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from transformers import get_linear_schedule_with_warmup
 
 from lottery_ray.checkpoints import Checkpoints
+from lottery_ray.curves import Curves
 from lottery_ray.data import Encoded, pack
 from lottery_ray.gradients import whole_gradient
 from lottery_ray.importance import example_losses
@@ -27,17 +28,19 @@ def train(
     recipe: Recipe,
     accelerator: Accelerator,
     checkpoints: Checkpoints | None = None,
+    curves: Curves | None = None,
 ) -> None:
     """Train in place by the recipe; every batch is a uniform draw from what is left of the epoch.
 
     Data order and dropout come from (task, seed, stream, step), so that a network and its tickets see
-    the same. network: on its device. checkpoints: where to go on from, and to leave some.
+    the same. network: on its device. checkpoints: where to go on from, and to leave some. curves: who is told
+    how it goes.
 
     A step's batch may be cut: into the shares of processes, and into micro-batches from where memory has run
     out. The gradient is that of the whole batch, to rounding. Dropout is drawn by the place in the batch that
     a part begins at; with dropout, a batch cut otherwise is thus another draw of the same training.
     """
-    with only_what_occurs(network, encoded, recipe) as encoded:
+    with only_what_occurs(network, encoded, recipe) as (encoded, whole):
         per_epoch = -(-len(encoded) // recipe.batch_size)
         steps = per_epoch * recipe.epochs
         # a layer without heads leaves an empty weight
@@ -64,6 +67,8 @@ def train(
             batch = pack(encoded, rows[places]).to(accelerator.device)
             losses = example_losses(network(batch), batch.labels, task)
             accelerator.backward(losses.sum() / len(rows))
+            if curves:
+                curves.add(losses)
 
         network.train()
         for step in range(start, steps):
@@ -80,8 +85,14 @@ def train(
                 parameter.grad.mul_(kept)
             accelerator.clip_grad_norm_(network.parameters(), recipe.clip)
             optimizer.step()
+            if curves:
+                curves.after(step, steps, schedule.get_last_lr()[0])
             schedule.step()
             optimizer.zero_grad()
+            if curves and number + 1 == per_epoch and step + 1 < steps:
+                with whole():
+                    curves.after_epoch()
+                network.train()
 
 
 def _seed_dropout(value: int, device: torch.device) -> None:

@@ -23,13 +23,14 @@ import torch
 from accelerate import Accelerator
 
 import lottery_ray
-from lottery_ray import allocator, models, parallel
+from lottery_ray import allocator, models, parallel, tracking
 from lottery_ray.checkpoints import Checkpoints
 from lottery_ray.execute import execute
 from lottery_ray.micro_batches import MicroBatch
 from lottery_ray.nodes import Finetune, Node, NullDraws, Pretrain, Recipe, Search, Ticket, key, processes
 from lottery_ray.store import Attempt, Record, Store
 from lottery_ray.study import Site
+from lottery_ray.tracking import UNTRACKED, Tracking
 from lottery_ray.work import Work
 
 PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pyarrow")
@@ -43,20 +44,23 @@ def run(
     cpu: bool,
     keep_retrained: bool = False,
     checkpoint_minutes: float = Site.checkpoint_minutes,
+    track: Tracking = UNTRACKED,
+    spread: float = 0.0,
 ) -> Record:
     """Run a node unless it has a record, and return its record.
 
     folders: {identity: path} of the plan's model and data. cpu: leave a GPU alone. keep_retrained: whether
     a ticket leaves its retrained weights, too. checkpoint_minutes: how old a checkpoint within a training
-    may get. A failure leaves its traceback as error.txt in the attempt, and is raised. Where one of a node's
-    several processes is killed, ProcessDied is raised, and there is no error.txt, as if this one had been.
+    may get. track, spread: see `tracking.told`. A failure leaves its traceback as error.txt in the attempt,
+    and is raised. Where one of a node's several processes is killed, ProcessDied is raised, and there is no
+    error.txt, as if this one had been.
     """
     store = Store.open(root)
     if record := store.read(key(node)):
         return record
     attempt = store.begin(node)
     scratch = Path(tempfile.mkdtemp(prefix="lottery_ray_"))
-    work = (node, attempt, scratch, folders, cpu, keep_retrained, checkpoint_minutes)
+    work = (node, attempt, scratch, folders, cpu, keep_retrained, checkpoint_minutes, track, spread)
     try:
         done: Record = parallel.run(_attempt, work, processes(node), cpu=cpu)
         return done
@@ -78,6 +82,8 @@ def _attempt(
     cpu: bool,
     keep_retrained: bool,
     checkpoint_minutes: float,
+    track: Tracking,
+    spread: float,
 ) -> Record | None:
     """Of several processes the first one alone writes to the root, and returns the record."""
     started = time.time()
@@ -92,12 +98,19 @@ def _attempt(
         "packages": _packages(),
     }
     checkpoints = Checkpoints(attempt.store, node, checkpoint_minutes, made_with, device_name(accelerator))
-    work = Work(
-        attempt, inputs, folders, scratch, accelerator, keep_retrained, checkpoints, evaluated=MicroBatch()
-    )
-    result = execute(node, work)
-    provenance = _provenance(started, work)
-    return attempt.publish(result, provenance, inputs) if accelerator.is_main_process else None
+    told = track if accelerator.is_main_process else UNTRACKED
+    with tracking.told(node, told, attempt.store, scratch, spread) as run:
+        run.read(inputs)
+        work = Work(
+            attempt, inputs, folders, scratch, accelerator, keep_retrained, checkpoints, MicroBatch(), run
+        )
+        result = execute(node, work)
+        provenance = _provenance(started, work)
+        if not accelerator.is_main_process:
+            return None
+        record = attempt.publish(result, provenance, inputs)
+        run.leave(record)
+    return record
 
 
 def prepare(recipe: Recipe, *, cpu: bool) -> Accelerator:
@@ -185,6 +198,7 @@ def _provenance(started: float, work: Work) -> dict[str, Any]:
         "packages": _packages(),
         **checkpoints.provenance(),
         "evaluation_micro_batch": work.evaluated.size,
+        **({"tracking_warnings": work.run.warnings} if work.run.warnings else {}),
     }
 
 

@@ -5,8 +5,8 @@ Those of the other words get no gradient, and AdamW, which would go through them
 does not move them unless it decays weights.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -24,14 +24,18 @@ def occurring(encoded: Encoded, size: int) -> np.ndarray:
     return found
 
 
+Whole = Callable[[], AbstractContextManager[None]]
+
+
 @contextmanager
-def only_what_occurs(network: Network, encoded: Encoded, recipe: Recipe) -> Iterator[Encoded]:
+def only_what_occurs(network: Network, encoded: Encoded, recipe: Recipe) -> Iterator[tuple[Encoded, Whole]]:
     """Within it the network has embeddings of the training set's tokens alone. Gives the training set with
-    its tokens numbered as they are there. Afterwards all embeddings are back, with what those have learnt."""
+    its tokens numbered as they are there, and a context in which the network has all embeddings. Afterwards
+    all are back, with what those have learnt."""
     model: nn.Module = network.model
     embedding = model.get_input_embeddings()  # type: ignore[operator]
     if recipe.weight_decay or not embedding.weight.requires_grad or not network.adapter.packed:
-        yield encoded
+        yield encoded, nullcontext
         return
     everything, padding = embedding.weight, embedding.padding_idx
     occurs = occurring(encoded, len(everything))
@@ -39,7 +43,17 @@ def only_what_occurs(network: Network, encoded: Encoded, recipe: Recipe) -> Iter
     rows = torch.from_numpy(np.flatnonzero(occurs)).to(everything.device)
     embedding.weight = nn.Parameter(everything.detach()[rows])
     embedding.padding_idx = None if padding is None or not occurs[padding] else int(number[padding])
-    yield replace(encoded, input_ids=number[encoded.input_ids])
+    trained = embedding.weight, embedding.padding_idx
+
+    @contextmanager
+    def whole() -> Iterator[None]:
+        with torch.no_grad():
+            everything[rows] = trained[0]
+        embedding.weight, embedding.padding_idx = everything, padding
+        yield
+        embedding.weight, embedding.padding_idx = trained
+
+    yield replace(encoded, input_ids=number[encoded.input_ids]), whole
     with torch.no_grad():
-        everything[rows] = embedding.weight
+        everything[rows] = trained[0]
     embedding.weight, embedding.padding_idx = everything, padding

@@ -20,6 +20,7 @@ from lottery_ray.rows import held_out, limited, train_subset
 from lottery_ray.store import Attempt, Record
 from lottery_ray.study import Plan
 from lottery_ray.tasks import TASKS
+from lottery_ray.tracking import Run
 
 Rows = Literal["train"] | SearchData
 
@@ -34,7 +35,7 @@ class Work:
 
     folders: {identity: path} of the plan. scratch: for remote artifacts. keep_retrained: whether tickets
     leave their retrained weights. checkpoints: those within a training. evaluated: the micro-batches that
-    evaluation has come down to.
+    evaluation has come down to. run: as its trackers see it.
     """
 
     attempt: Attempt
@@ -45,6 +46,7 @@ class Work:
     keep_retrained: bool
     checkpoints: Checkpoints
     evaluated: MicroBatch
+    run: Run
 
     def fetch(self, node: Node, *names: str) -> Path:
         """The folder that holds these artifacts of a parent (all of them, if none is named)."""

@@ -13,11 +13,12 @@ from tests.folders import data_folder, model_folder
 ROOT = Path(__file__).parents[1]
 TORCH_FREE = [
     "streams errors tasks adapters language masks nodes schedule tickets roots store inputs rows study",
-    "recorded calibration forecast budget published progress journal preemption",
+    "recorded calibration forecast budget published progress journal preemption tracking wandb_run",
 ]
 TORCH = [
     "allocator data tokenised dropout networks pruning models micro_batches importance search checkpoints",
-    "gradients vocabulary training pretraining released work execute parallel trial canary debug export",
+    "gradients curves vocabulary training pretraining released work execute parallel trial canary debug",
+    "export",
 ]
 RAY = ["searcher sweep cluster"]
 ORDER = " ".join(TORCH_FREE + TORCH + RAY).split()

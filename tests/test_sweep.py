@@ -341,7 +341,7 @@ nodes = plan(PRESETS["paper"].study).nodes[:1]
 progress = Progress(nodes, set(), Console())
 measured = {"peak_memory_mib": 1024.0, "peak_gpu_memory_mib": 8_000.0, "gpu_memory_mib": 40_000.0}
 progress.forecast.memory.add(measured)
-run_plan(Plan(nodes), Site(sys.argv[1], float(sys.argv[2]), "packed"), progress, stand_in)
+run_plan(Plan(nodes), Site(sys.argv[1], float(sys.argv[2]), "packed"), progress, run=stand_in)
 assert progress.done == set(nodes), progress.failures
 """
 

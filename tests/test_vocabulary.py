@@ -57,7 +57,7 @@ def test_within_training_there_are_no_others(tiny_bert: Callable[..., Network], 
     network = tiny_bert()
     embedding = network.model.get_input_embeddings()  # type: ignore[operator]
     whole, padding = embedding.weight, embedding.padding_idx
-    with only_what_occurs(network, encoded, RECIPE) as numbered:
+    with only_what_occurs(network, encoded, RECIPE) as (numbered, _):
         assert len(embedding.weight) == len(set(encoded.input_ids.tolist())) < len(whole)
         assert torch.equal(
             embedding.weight[torch.from_numpy(numbered.input_ids).long()],

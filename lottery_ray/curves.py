@@ -1,0 +1,49 @@
+"""The live curves of a training: loss and learning rate by step, dev score by epoch."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+
+from lottery_ray.tracking import Run
+
+POINTS = 250
+"""Of a loss curve: what a screen shows. Each costs a wait for the device and a call of every tracker."""
+
+
+@dataclass
+class Curves:
+    """Tells a node's trackers how its training goes, if it has any.
+
+    dev_score: the network's, as it is now; None if epochs are not scored. The loss of a point is the mean
+    over the examples since the point before; its sum stays on the device until then. Of several processes the
+    first one tells of its own examples.
+    """
+
+    run: Run
+    dev_score: Callable[[], float] | None = None
+    _sum: torch.Tensor | float = field(default=0.0, init=False)
+    _count: int = field(default=0, init=False)
+    _done: int = field(default=0, init=False)
+
+    def add(self, losses: torch.Tensor) -> None:
+        """The losses of some examples, (n,)."""
+        if self.run:
+            self._sum = self._sum + losses.detach().sum()
+            self._count += len(losses)
+
+    def after(self, step: int, steps: int, learning_rate: float) -> None:
+        """A step of so many is done, the first one being 0, with this learning rate."""
+        self._done = step + 1
+        if self.run and (self._done % max(1, steps // POINTS) == 0 or self._done == steps):
+            self.run.log({"loss": float(self._sum) / self._count, "learning_rate": learning_rate}, self._done)
+            self._sum, self._count = 0.0, 0
+
+    def after_epoch(self) -> None:
+        """An epoch is done, and another one follows."""
+        if self.run and self.dev_score:
+            self.run.log({"dev_score": self.dev_score()}, self._done)
+
+    def end(self, score: float) -> None:
+        """All is done, with this dev score."""
+        self.run.log({"dev_score": score}, self._done)

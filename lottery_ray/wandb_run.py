@@ -1,0 +1,344 @@
+"""A node as a run of Weights & Biases, its artifacts with their lineage, and what waits to be uploaded.
+
+A run keeps its files in ROOT/wandb, or, where the root is not on this machine, in a folder that is copied
+there if the run ends before all is uploaded. So nothing is lost where the service does not answer, and
+`wandb sync` uploads it later.
+"""
+
+import random
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lottery_ray.errors import InputError
+from lottery_ray.nodes import (
+    Data,
+    Finetune,
+    FolderData,
+    FolderModel,
+    HubData,
+    HubModel,
+    Node,
+    Pretrain,
+    Search,
+    Ticket,
+    identity,
+    key,
+    labels,
+    stage,
+    title,
+)
+from lottery_ray.store import Record, Store, digest
+from lottery_ray.tracking import Mode, Tracking, config, slug
+
+FOLDER = "wandb"
+INIT_SECONDS = 30.0
+"""The longest that a run waits for the service when it begins."""
+FINISH_SECONDS = 120.0
+"""The longest that it waits at its end until all is uploaded."""
+SILENCE = 600.0
+"""For so many seconds after the service has not answered, a process does not ask it again."""
+
+ARTIFACT_SECONDS = 60.0
+"""The longest that it waits for the service to take note of artifacts."""
+AXIS = "step"
+
+_asks_again = 0.0
+_has_begun = False
+
+NOT_LOGGED_IN = (
+    "--wandb online: nobody is logged in to W&B here. Run wandb login, or set WANDB_API_KEY (on a cluster, on"
+    " every machine). --wandb offline needs no account, and wandb sync uploads its runs later."
+)
+
+
+def check(tracking: Tracking) -> str | None:
+    """See `tracking.check`."""
+    try:
+        import wandb
+    except ModuleNotFoundError:
+        raise InputError(
+            f"--wandb {tracking.wandb}: wandb is not installed. Install lottery-ray[wandb]."
+        ) from None
+    if tracking.wandb == "offline":
+        return None
+    wandb.setup(settings=_settings())
+    try:
+        logged_in = wandb.login(prompt=False, verify=True)
+    except wandb.errors.Error as error:
+        if "401" in str(error):
+            raise InputError(
+                "--wandb online: W&B refuses the API key. Run wandb login --relogin, or set WANDB_API_KEY."
+            ) from None
+        return "W&B does not answer. As long as it does not, runs are kept in the root, to be uploaded later."
+    if not logged_in:
+        raise InputError(NOT_LOGGED_IN)
+    return None
+
+
+def _settings() -> Any:
+    """Without what would print among a sweep's lines, or stop its process."""
+    import wandb
+
+    return wandb.Settings(
+        silent=True,
+        console="off",
+        symlink=False,
+        disable_git=True,
+        x_save_requirements=False,
+        init_timeout=INIT_SECONDS,
+        finish_timeout=FINISH_SECONDS,
+        finish_timeout_raises=True,
+        # what the board's button for stopping a run would interrupt may be another one's work by then
+        stop_fn=lambda: None,
+    )
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """What a run has read or left. A run that reads it describes it as the one that has left it did, and the
+    service takes equal ones for the same.
+
+    file: to be uploaded; or reference: where it is.
+    """
+
+    name: str
+    type: str
+    metadata: dict[str, Any]
+    file: Path | None = None
+    reference: str = ""
+
+
+@dataclass
+class WandbRun:
+    """One run. Make it with `start`, or `of_node`.
+
+    run: wandb's. store: of the root where its files are kept. folder: the one that has them. options: of
+    wandb.init. artifacts: those it has read, with True, and left. stuck: the service does not answer.
+    """
+
+    run: Any
+    store: Store
+    folder: Path
+    options: dict[str, Any]
+    artifacts: list[tuple[Artifact, bool]] = field(default_factory=list)
+    stuck: bool = False
+
+    @property
+    def offline(self) -> bool:
+        return bool(self.run.offline)
+
+    def log(self, values: Mapping[str, Any], step: int) -> None:
+        """One point of each of these curves. Where a run goes on offline its rows are numbered anew, so the
+        axis is a curve of its own."""
+        self.run.log({AXIS: step, **values}, step=step)
+
+    def end(self, values: Mapping[str, Any]) -> None:
+        """What came out, as tables of runs show it."""
+        self.run.summary.update(dict(values))
+
+    def read(self, node: Node, inputs: Mapping[Node, Record], fetched: Path) -> None:
+        """See `tracking.Tracker`."""
+        read = read_from_outside(node) if isinstance(node, Finetune) else []
+        for parent, record in inputs.items():
+            read += left(parent, record, self, fetched)
+        self.add([(artifact, True) for artifact in read])
+
+    def leave(self, node: Node, record: Record, fetched: Path) -> None:
+        """See `tracking.Tracker`. Files must stay until the run is finished."""
+        self.add([(artifact, False) for artifact in left(node, record, self, fetched)])
+
+    def add(self, artifacts: list[tuple[Artifact, bool]]) -> None:
+        """Artifacts that the run has read, with True, or left. If the service does not answer, wandb waits for
+        it as long as it takes; here it is given up, until the run is finished."""
+        self.artifacts += artifacts
+        if self.stuck:
+            return
+        failures: list[Exception] = []
+        adding = threading.Thread(target=_add, args=(self.run, artifacts, failures), daemon=True)
+        adding.start()
+        adding.join(ARTIFACT_SECONDS)
+        self.stuck = adding.is_alive() or bool(failures)
+
+    def finish(self, *, failed: bool) -> None:
+        """Wait until all is uploaded. Raises TimeoutError if it cannot be; then it is kept in the root."""
+        try:
+            self.run.finish(exit_code=int(failed))
+            if self.stuck:
+                raise TimeoutError(f"the service took no note of artifacts within {ARTIFACT_SECONDS:.0f} s")
+        except Exception:
+            self._give_up()
+            raise
+        finally:
+            if self.offline or self.stuck:
+                self._keep(self.run)
+            else:
+                # and what is left of runs of this node that were killed: this one has gone on from them
+                for uploaded in Path(self.run.settings.sync_dir).parent.glob(f"run-*-{self.run.id}"):
+                    shutil.rmtree(uploaded, ignore_errors=True)
+            if not self.store.local:
+                shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _give_up(self) -> None:
+        """The file of an online run has no artifacts: another one is made for them."""
+        global _asks_again
+        _asks_again = time.monotonic() + SILENCE
+        self.stuck = True
+        if not self.offline:
+            other = _begin("offline", self.options)
+            _add(other, self.artifacts, [])
+            other.finish()
+            self._keep(other)
+
+    def _keep(self, run: Any) -> None:
+        if not self.store.local:
+            files = Path(run.settings.sync_dir)
+            self.store.copy_folder(files, f"{FOLDER}/{files.name}")
+
+
+def _add(run: Any, artifacts: list[tuple[Artifact, bool]], failures: list[Exception]) -> None:
+    try:
+        for artifact, is_read in artifacts:
+            if is_read:
+                # offline, use_artifact refuses; with an artifact that is new to the service it does this
+                run._log_artifact(_made(artifact), aliases=[], is_user_created=True, use_after_commit=True)
+            else:
+                run.log_artifact(_made(artifact))
+    except Exception as error:
+        failures.append(error)
+
+
+def _made(artifact: Artifact) -> Any:
+    import wandb
+
+    made = wandb.Artifact(artifact.name, artifact.type, metadata=artifact.metadata)
+    if artifact.file:
+        made.add_file(str(artifact.file), policy="immutable", skip_cache=True)
+    else:
+        made.add_reference(artifact.reference, name=artifact.name, checksum=False)
+    return made
+
+
+def start(tracking: Tracking, store: Store, warnings: list[str], spread: float = 0.0, **who: Any) -> WandbRun:
+    """Begin a run, or go on with it where it has begun; offline where the service does not answer, which is
+    added to the warnings.
+
+    who: id, name, job_type, tags and config, as wandb.init has them. spread: see `tracking.start`.
+    """
+    global _asks_again, _has_begun
+    import wandb
+
+    wandb.setup(settings=_settings())
+    folder = Path(store.path) if store.local else Path(tempfile.mkdtemp(prefix="lottery_ray_wandb_"))
+    entity, _, project = tracking.project.rpartition("/")
+    options = {
+        **{"dir": str(folder), "entity": entity or None, "project": project, "group": tracking.group(store)},
+        # also beside a run that somebody else has in this process
+        **{"resume": "allow", "reinit": "create_new"},
+        **{"settings": _settings()},
+        **who,
+    }
+    if tracking.wandb == "online" and time.monotonic() >= _asks_again:
+        if not _has_begun:
+            _has_begun = True
+            # not from the seed of anything
+            time.sleep(random.SystemRandom().uniform(0, spread))
+        try:
+            return WandbRun(_begin("online", options), store, folder, options)
+        except wandb.errors.Error as error:
+            _asks_again = time.monotonic() + SILENCE
+            warnings.append(f"wandb: offline, since {type(error).__name__}: {' '.join(str(error).split())}")
+    return WandbRun(_begin("offline", options), store, folder, options)
+
+
+def _begin(mode: Mode, options: dict[str, Any]) -> Any:
+    import wandb
+
+    run = wandb.init(mode=mode, **options)
+    run.define_metric(AXIS, hidden=True)
+    run.define_metric("*", step_metric=AXIS)
+    return run
+
+
+def of_node(
+    node: Node, tracking: Tracking, store: Store, warnings: list[str], spread: float = 0.0
+) -> WandbRun:
+    """The run of a node: its id is the node's key, its group the study, its job type the kind of node."""
+    words = [labels(node)[name] for name in ("stage", "task", "method", "kind")]
+    return start(
+        tracking,
+        store,
+        warnings,
+        spread,
+        id=key(node),
+        name=title(node),
+        job_type=stage(node),
+        tags=[word for word in words if word is not None],
+        config=config(node),
+    )
+
+
+def left(node: Node, record: Record, run: WandbRun, fetched: Path) -> list[Artifact]:
+    """What a node with a record has left: a model, which stays in the root, or a mask, which is uploaded.
+
+    fetched: a folder for what is not on this machine.
+    """
+    about = {name: value for name, value in labels(node).items() if value is not None}
+    about |= {"key": record.key, "sha256": record.digest}
+    match node:
+        case Pretrain() | Finetune():
+            kind, name = "base-model" if isinstance(node, Pretrain) else "model", "model.safetensors"
+        case Search() | Ticket():
+            kind, name = "mask", "mask.arrow"
+        case _:
+            return []
+    if name not in record.artifacts:
+        return []
+    of_record = f"nodes/{record.key}/{record.attempt}/{name}"
+    if kind == "mask" and (run.store.local or not run.offline):
+        path = run.store.fetch(record, name, fetched / record.key)
+        return [Artifact(slug(node), kind, about, file=path)]
+    where = f"file://{run.store.named(of_record)}" if run.store.local else run.store.named(of_record)
+    return [Artifact(slug(node), kind, about, reference=where)]
+
+
+def read_from_outside(node: Finetune) -> list[Artifact]:
+    """The data set and the pre-trained model that a fine-tuning reads from outside the root."""
+    found = [_data_set(node.data, node.task)]
+    return found if isinstance(node.model, Pretrain) else [_base_model(node.model), *found]
+
+
+def _base_model(model: HubModel | FolderModel) -> Artifact:
+    if isinstance(model, HubModel):
+        where = f"https://huggingface.co/{model.name}/tree/{model.commit}"
+        return Artifact(model.name.replace("/", "-"), "base-model", {"commit": model.commit}, reference=where)
+    about = {"sha256": model.sha256}
+    return Artifact(f"model-{model.sha256[:12]}", "base-model", about, reference=f"urn:sha256:{model.sha256}")
+
+
+def _data_set(data: Data, task: str) -> Artifact:
+    if isinstance(data, HubData):
+        where = f"https://huggingface.co/datasets/{data.name}/tree/{data.commit}/{task}"
+        return Artifact(
+            f"{data.name}-{task}".replace("/", "-"), "dataset", {"commit": data.commit}, None, where
+        )
+    sha256 = data.sha256 if isinstance(data, FolderData) else digest(identity(data))
+    return Artifact(f"{task}-{sha256[:12]}", "dataset", {"sha256": sha256}, reference=f"urn:sha256:{sha256}")
+
+
+def how_to_upload(store: Store) -> str | None:
+    """What is said of runs that wait in the root; nothing if none does."""
+    waiting = [name for name in store.folders(FOLDER) if "run-" in name]
+    if not waiting:
+        return None
+    runs = "1 run of W&B waits" if len(waiting) == 1 else f"{len(waiting)} runs of W&B wait"
+    place = store.named(FOLDER)
+    online = " --include-online" if any(name.startswith("run-") for name in waiting) else ""
+    first = "" if store.local else f"copy {place} to this machine, and there "
+    where = f"'{place}'/*run-*" if store.local else f"{FOLDER}/*run-*"
+    return f"{runs} to be uploaded: {first}wandb sync{online} {where}"
