@@ -154,8 +154,8 @@ class WandbRun:
         self.add([(artifact, False) for artifact in left(node, record, self, fetched)])
 
     def add(self, artifacts: list[tuple[Artifact, bool]]) -> None:
-        """Artifacts that the run has read, with True, or left. If the service does not answer, wandb waits for
-        it as long as it takes; here it is given up, until the run is finished."""
+        """Artifacts that the run has read, with True, or left. If the service does not answer, wandb waits
+        for it as long as it takes; here it is given up, until the run is finished."""
         self.artifacts += artifacts
         if self.stuck:
             return
