@@ -44,4 +44,4 @@ def test_what_two_processes_wrote_is_read_back_as_one_run(tmp_path: Path) -> Non
     mask = found.artifacts["mask:v0"]
     assert (mask.type, mask.metadata, mask.aliases) == ("mask", {"kept": 7}, {"good", "latest"})
     assert (mask.files, mask.references) == ({"mask.arrow": b"bits"}, {"base": "urn:base-model"})
-    assert (mask.made_by, mask.used_by) == (["one", "one"], [])
+    assert (mask.made_by, mask.used_by) == (["one"], [])

@@ -30,6 +30,8 @@ class Run:
     """In the order of sending; each row has its _step."""
     axes: dict[str, str] = field(default_factory=dict)
     """By define_metric's name or glob, the metric that is its x axis."""
+    files: dict[str, bytes] = field(default_factory=dict)
+    """By path, such as media/images/a_0_b52.png."""
     exit_code: int | None = None
     """None: running, or killed."""
 
@@ -68,6 +70,9 @@ class Tracked:
                 return artifact
         return self.artifacts.setdefault(f"{name}:v{len(versions)}", Artifact(name, kind, digest))
 
+    def key(self, artifact: Artifact) -> str:
+        return next(key for key, other in self.artifacts.items() if other is artifact)
+
     def alias(self, artifact: Artifact, aliases: Iterable[str]) -> None:
         """Calls this version so, and no other."""
         for other in self.artifacts.values():
@@ -86,6 +91,12 @@ def read_offline(folder: Path) -> Tracked:
         run.exit_code = None
         for record in read_records(path):
             _add(found, run, record)
+        inside = path.parent / "files"
+        run.files |= {
+            file.relative_to(inside).as_posix(): file.read_bytes()
+            for file in inside.rglob("*")
+            if file.is_file()
+        }
     return found
 
 
@@ -149,4 +160,5 @@ def _add_artifact(found: Tracked, run: Run, record: Any) -> None:
             artifact.references[entry.path] = entry.ref
         else:
             artifact.files[entry.path] = Path(entry.local_path).read_bytes()
-    (artifact.used_by if record.use_after_commit else artifact.made_by).append(run.id)
+    if run.id not in artifact.made_by:
+        artifact.made_by.append(run.id)
