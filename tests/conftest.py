@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,6 +15,9 @@ from lottery_ray.data import Encoded
 from lottery_ray.models import Network
 from tests.folders import bert_config
 from tests.studies import NODES, command, make_inputs, run
+
+if TYPE_CHECKING:
+    from tests.wandb_server import WandbServer
 
 LENGTHS = np.array([5, 9, 40, 3, 17, 33, 12])
 
@@ -76,6 +80,20 @@ def s3_root(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     client = boto3.client("s3", endpoint_url=f"http://{s3_server}", region_name="us-east-1")
     client.create_bucket(Bucket=bucket)
     return f"s3://{bucket}/a/root?endpoint_override={s3_server}&scheme=http&region=us-east-1"
+
+
+@pytest.fixture
+def wandb_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[WandbServer]":
+    """A server of Weights & Biases on a free port of this machine; what starts now logs in there."""
+    from tests.wandb_server import WandbServer
+
+    server = WandbServer()
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):
+        monkeypatch.setenv(name, str(tmp_path))
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")
