@@ -32,6 +32,7 @@ from lottery_ray.store import Record, Store
 from lottery_ray.study import PRESETS, Plan, Site, Study, chosen, count_by_stage, few_held_out, plan
 from lottery_ray.tracking import UNTRACKED, Tracking
 from lottery_ray.tracking import check as check_tracking
+from lottery_ray.wandb_run import how_to_upload
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,8 @@ def run(sweep: Sweep, console: Console) -> int:
         with nullcontext() if sweep.debug else progress, Journal(store, progress):
             runner(sweep).run_plan(planned, sweep.site, progress, sweep.tracking)
     reported = report(progress, sweep.site.root)
+    if sweep.tracking.wandb != "disabled" and (said := how_to_upload(store)):
+        console.print(said)
     return show_end(progress, console) or reported
 
 

@@ -6,6 +6,7 @@ there if the run ends before all is uploaded. So nothing is lost where the servi
 """
 
 import random
+import re
 import shutil
 import tempfile
 import threading
@@ -48,6 +49,9 @@ ARTIFACT_SECONDS = 60.0
 """The longest that it waits for the service to take note of artifacts."""
 AXIS = "step"
 
+NO_ANSWER = "did not respond|refused|reset|no such host|timeout|deadline|dial tcp|returned error [45]"
+"""In what wandb says where the service could not be asked."""
+
 _asks_again = 0.0
 _has_begun = False
 
@@ -71,11 +75,12 @@ def check(tracking: Tracking) -> str | None:
     try:
         logged_in = wandb.login(prompt=False, verify=True)
     except wandb.errors.Error as error:
-        if "401" in str(error):
-            raise InputError(
-                "--wandb online: W&B refuses the API key. Run wandb login --relogin, or set WANDB_API_KEY."
-            ) from None
-        return "W&B does not answer. As long as it does not, runs are kept in the root, to be uploaded later."
+        why = " ".join(str(error).split())
+        if re.search(NO_ANSWER, why):
+            return "W&B does not answer. As long as it does not, runs are kept in the root, to be uploaded later."
+        raise InputError(
+            f"--wandb online: W&B refuses the API key ({why}). Run wandb login --relogin, or set WANDB_API_KEY."
+        ) from None
     if not logged_in:
         raise InputError(NOT_LOGGED_IN)
     return None
