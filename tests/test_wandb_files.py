@@ -34,7 +34,8 @@ def test_what_two_processes_wrote_is_read_back_as_one_run(tmp_path: Path) -> Non
         subprocess.run([sys.executable, "-c", RUN, part], cwd=tmp_path, env=environment, check=True)
     found = read_offline(tmp_path)
     run = found.runs["one"]
-    assert (run.group, run.job_type, run.name, run.tags) == ("study", "search", "a node", ["x"])
+    assert (run.project, run.group, run.job_type) == ("p", "study", "search")
+    assert (run.name, run.tags) == ("a node", ["x"])
     assert run.config == {"task": "mrpc", "nested": {"seeds": [1, 2]}, "later": {"a": "2"}}
     assert run.curve("score") == [(11, 0.5), (12, 1), (21, 0.5), (22, 1)]
     assert run.curve("long") == [(13, "x" * 100_000), (23, "x" * 100_000)]

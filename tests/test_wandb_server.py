@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests.wandb_files import read_offline
@@ -74,7 +75,8 @@ def run(code: str, *arguments: str) -> str:
 def test_what_a_run_sends_is_kept_and_a_resumed_run_goes_on(wandb_server: WandbServer) -> None:
     run(SEARCH)
     sent = wandb_server.tracked.runs["search"]
-    assert (sent.group, sent.job_type, sent.name, sent.tags) == ("study", "search", "a search", ["x"])
+    assert (sent.project, sent.group, sent.job_type) == ("p", "study", "search")
+    assert (sent.name, sent.tags) == ("a search", ["x"])
     assert sent.config == {"task": "mrpc", "later": [1, {"a": 2}]}
     assert sent.axes == {"score": "sparsity"}
     assert sent.curve("score") == [(0, 0), (10, 0.5), (20, 1)]
@@ -129,10 +131,15 @@ def test_nothing_is_lost_while_the_server_is_away(wandb_server: WandbServer) -> 
         for step in range(3):
             if step == 1:
                 wandb_server.stop()
+            if step == 2:
+                wandb_server.status = 429
+                wandb_server.start()
             process.stdin.write("\n")
             process.stdin.flush()
             assert process.stdout.readline() == f"{step}\n"
-        wandb_server.start()
+        while not any(request.startswith("429") for request in wandb_server.requests):
+            time.sleep(0.05)
+        wandb_server.status = 200
     assert process.returncode == 0
     assert wandb_server.tracked.runs["outage"].curve("loss") == [(0, 0), (1, 1), (2, 2)]
 
