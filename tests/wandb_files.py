@@ -162,5 +162,6 @@ def _add_artifact(found: Tracked, run: Run, record: Any) -> None:
             artifact.references[entry.path] = entry.ref
         else:
             artifact.files[entry.path] = Path(entry.local_path).read_bytes()
-    if run.id not in artifact.made_by:
-        artifact.made_by.append(run.id)
+    runs = artifact.used_by if record.use_after_commit else artifact.made_by
+    if run.id not in runs:
+        runs.append(run.id)
