@@ -92,6 +92,7 @@ def wandb_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[W
         monkeypatch.setenv(name, value)
     for name in ("WANDB_DIR", "WANDB_DATA_DIR", "WANDB_CONFIG_DIR"):
         monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
     yield server
     server.stop()
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests.wandb_files import read_offline
@@ -50,6 +51,10 @@ run = start("twice", mode="offline", group="study", config={"part": sys.argv[1]}
 for step in range(2):
     run.log({"loss": step}, step=2 * int(sys.argv[1]) + step)
 run.log_artifact(mask())
+data = wandb.Artifact("data", type="dataset")
+data.add_reference("s3://bucket/data", checksum=False)
+# what use_artifact does online; offline it refuses
+run._log_artifact(data, aliases=[], is_user_created=True, use_after_commit=True)
 run.finish()
 """
 WORKSPACE = """
@@ -74,7 +79,8 @@ def run(code: str, *arguments: str) -> str:
 def test_what_a_run_sends_is_kept_and_a_resumed_run_goes_on(wandb_server: WandbServer) -> None:
     run(SEARCH)
     sent = wandb_server.tracked.runs["search"]
-    assert (sent.group, sent.job_type, sent.name, sent.tags) == ("study", "search", "a search", ["x"])
+    assert (sent.project, sent.group, sent.job_type) == ("p", "study", "search")
+    assert (sent.name, sent.tags) == ("a search", ["x"])
     assert sent.config == {"task": "mrpc", "later": [1, {"a": 2}]}
     assert sent.axes == {"score": "sparsity"}
     assert sent.curve("score") == [(0, 0), (10, 0.5), (20, 1)]
@@ -100,13 +106,13 @@ def test_what_a_run_sends_is_kept_and_a_resumed_run_goes_on(wandb_server: WandbS
 def test_offline_runs_are_synced_as_they_are_read(wandb_server: WandbServer, tmp_path: Path) -> None:
     for part in ("1", "2"):
         run(OFFLINE, part)
-    folders = sorted(str(path) for path in (tmp_path / "wandb").glob("offline-run-*"))
-    for folder in folders:
-        subprocess.run([Path(sys.executable).with_name("wandb"), "sync", folder], check=True)
+    folders = (tmp_path / "wandb").glob("offline-run-*")
+    subprocess.run([Path(sys.executable).with_name("wandb"), "sync", *folders], check=True)
     written, sent = read_offline(tmp_path), wandb_server.tracked
     assert sent.runs["twice"].history == written.runs["twice"].history
     assert sent.runs["twice"].config == written.runs["twice"].config == {"part": "2"}
     assert sent.artifacts == written.artifacts
+    assert sent.artifacts["data:v0"].used_by == ["twice"]
 
 
 def test_a_workspace_is_saved_and_loaded(wandb_server: WandbServer) -> None:
@@ -129,10 +135,15 @@ def test_nothing_is_lost_while_the_server_is_away(wandb_server: WandbServer) -> 
         for step in range(3):
             if step == 1:
                 wandb_server.stop()
+            if step == 2:
+                wandb_server.status = 429
+                wandb_server.start()
             process.stdin.write("\n")
             process.stdin.flush()
             assert process.stdout.readline() == f"{step}\n"
-        wandb_server.start()
+        while not any(request.startswith("429") for request in wandb_server.requests):
+            time.sleep(0.05)
+        wandb_server.status = 200
     assert process.returncode == 0
     assert wandb_server.tracked.runs["outage"].curve("loss") == [(0, 0), (1, 1), (2, 2)]
 

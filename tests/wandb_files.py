@@ -19,6 +19,7 @@ class Run:
     """One run, over all the processes that went on with it."""
 
     id: str
+    project: str = ""
     group: str = ""
     job_type: str = ""
     name: str = ""
@@ -121,6 +122,7 @@ def read_records(path: Path) -> Iterator[Any]:
 def _add(found: Tracked, run: Run, record: Any) -> None:
     match record.WhichOneof("record_type"):
         case "run":
+            run.project = record.run.project
             run.group, run.job_type = record.run.run_group, record.run.job_type
             run.name, run.tags = record.run.display_name, list(record.run.tags)
             _update(run.config, record.run.config.update)

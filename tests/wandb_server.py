@@ -48,12 +48,12 @@ class Service:
         self.requests: list[str] = []
         """The names of the operations, or method and path, in the order of their coming."""
         self.sent: dict[str, Sent] = {}
-        self.manifests: dict[str, bytes] = {}
         self.committed: set[str] = set()
         self.uploads: dict[str, Callable[[bytes], None]] = {}
         self.url = ""
         self.operations: dict[str, Callable[[Json], Json]] = {
             "Viewer": lambda _: {"viewer": _viewer()},
+            "GetViewer": lambda _: {"viewer": _viewer()},
             "RunResumeStatus": self.resume_status,
             "UpsertBucket": self.upsert_run,
             "CreateRunFiles": self.create_run_files,
@@ -79,10 +79,10 @@ class Service:
         return self.sent[id_]
 
     def resume_status(self, asked: Json) -> Json:
-        project = _project(asked)
+        bucket = None
         if asked["name"] in self.sent:
             sent = self.of(asked["name"])
-            project["bucket"] = _run(sent) | {
+            bucket = _run(sent) | {
                 "historyLineCount": len(sent.history),
                 "eventsLineCount": len(sent.events),
                 "logLineCount": len(sent.output),
@@ -93,12 +93,13 @@ class Service:
                 "notes": None,
                 "wandbConfig": json.dumps({"t": 1}),
             }
-        return {"model": project | {"bucket": project.get("bucket")}}
+        return {"model": _project(asked) | {"bucket": bucket}}
 
     def upsert_run(self, asked: Json) -> Json:
         inserted = asked["name"] not in self.sent
         sent = self.of(asked["name"])
         run = sent.run
+        run.project = asked["project"]
         run.group = asked["groupName"] or run.group
         run.job_type = asked["jobType"] or run.job_type
         run.name = asked["displayName"] or run.name
@@ -113,16 +114,17 @@ class Service:
 
     def stream(self, id_: str, sent: Json) -> Json:
         held = self.of(id_)
+        files = sent.get("files", {})
         for name, lines in (
             ("wandb-history.jsonl", held.history),
             ("wandb-events.jsonl", held.events),
             ("output.log", held.output),
         ):
-            if chunk := sent.get("files", {}).get(name):
+            if name in files:
                 # what comes twice is the same lines again
-                lines[chunk["offset"] :] = chunk["content"]
-        if chunk := sent.get("files", {}).get("wandb-summary.json"):
-            held.summary = chunk["content"][-1]
+                lines[files[name]["offset"] :] = files[name]["content"]
+        if "wandb-summary.json" in files:
+            held.summary = files["wandb-summary.json"]["content"][-1]
         held.run.history = [json.loads(line) for line in held.history]
         held.run.summary = {k: v for k, v in json.loads(held.summary).items() if k != "_wandb"}
         held.run.exit_code = sent["exitcode"] if sent.get("complete") else None
@@ -140,33 +142,26 @@ class Service:
 
     def create_artifact(self, asked: Json) -> Json:
         given = asked["input"]
-        latest = self.named(f"{given['artifactCollectionName']}:latest")
-        artifact = self.tracked.artifact(
-            given["artifactCollectionName"], given["artifactTypeName"], given["digest"]
-        )
+        name = given["artifactCollectionName"]
+        latest = self.named(f"{name}:latest")
+        artifact = self.tracked.artifact(name, given["artifactTypeName"], given["digest"])
         self.tracked.alias(artifact, [alias["alias"] for alias in given["aliases"]])
         artifact.metadata |= json.loads(given["metadata"] or "{}")
         # without a run: one that use_artifact makes
         if given["runName"] not in (None, *artifact.made_by):
             artifact.made_by.append(given["runName"])
         key = self.tracked.key(artifact)
-        return {
-            "createArtifact": {
-                "artifact": {
-                    "id": _id("Artifact", key),
-                    "state": "COMMITTED" if key in self.committed else "PENDING",
-                    "artifactSequence": {
-                        "latestArtifact": {"id": _id("Artifact", latest)} if latest else None
-                    },
-                }
-            }
+        made = {
+            "id": _id("Artifact", key),
+            "state": "COMMITTED" if key in self.committed else "PENDING",
+            "artifactSequence": {"latestArtifact": {"id": _id("Artifact", latest)} if latest else None},
         }
+        return {"createArtifact": {"artifact": made}}
 
     def create_manifest(self, asked: Json) -> Json:
         key = _name(asked["artifactID"])
 
         def keep(body: bytes) -> None:
-            self.manifests[key] = body
             contents = json.loads(body)["contents"]
             references = {path: entry["ref"] for path, entry in contents.items() if "ref" in entry}
             self.tracked.artifacts[key].references = references
@@ -315,7 +310,11 @@ def _viewer() -> Json:
         "id": _id("User", USER),
         "entity": USER,
         "username": USER,
+        "name": USER,
         "email": "",
+        "admin": False,
+        "deletedAt": None,
+        "apiKeys": None,
         "flags": "{}",
         "teams": {"edges": []},
     }
