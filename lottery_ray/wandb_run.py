@@ -5,14 +5,14 @@ there if the run ends before all is uploaded. So nothing is lost where the servi
 `wandb sync` uploads it later.
 """
 
+import os
 import random
 import re
 import shutil
 import tempfile
-import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,8 +45,6 @@ FINISH_SECONDS = 120.0
 SILENCE = 600.0
 """For so many seconds after the service has not answered, a process does not ask it again."""
 
-ARTIFACT_SECONDS = 60.0
-"""The longest that it waits for the service to take note of artifacts."""
 AXIS = "step"
 
 NO_ANSWER = "did not respond|refused|reset|no such host|timeout|deadline|dial tcp|returned error [45]"
@@ -77,9 +75,10 @@ def check(tracking: Tracking) -> str | None:
     except wandb.errors.Error as error:
         why = " ".join(str(error).split())
         if re.search(NO_ANSWER, why):
-            return "W&B does not answer. As long as it does not, runs are kept in the root, to be uploaded later."
+            return "W&B does not answer. Until it does, runs are kept in the root, to be uploaded later."
         raise InputError(
-            f"--wandb online: W&B refuses the API key ({why}). Run wandb login --relogin, or set WANDB_API_KEY."
+            f"--wandb online: W&B refuses the API key ({why}). Run wandb login --relogin, or set"
+            " WANDB_API_KEY."
         ) from None
     if not logged_in:
         raise InputError(NOT_LOGGED_IN)
@@ -87,7 +86,9 @@ def check(tracking: Tracking) -> str | None:
 
 
 def _settings() -> Any:
-    """Without what would print among a sweep's lines, or stop its process."""
+    """Without what would print among a sweep's lines, or stop its process, or tell of use."""
+    # wandb reports its own faults, also offline
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
     return wandb.Settings(
@@ -119,24 +120,16 @@ class Artifact:
     reference: str = ""
 
 
-@dataclass
+@dataclass(frozen=True)
 class WandbRun:
     """One run. Make it with `start`, or `of_node`.
 
-    run: wandb's. store: of the root where its files are kept. folder: the one that has them. options: of
-    wandb.init. artifacts: those it has read, with True, and left. stuck: the service does not answer.
+    run: wandb's. store: of the root where its files are kept. folder: in which wandb has them.
     """
 
     run: Any
     store: Store
     folder: Path
-    options: dict[str, Any]
-    artifacts: list[tuple[Artifact, bool]] = field(default_factory=list)
-    stuck: bool = False
-
-    @property
-    def offline(self) -> bool:
-        return bool(self.run.offline)
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
         """One point of each of these curves. Where a run goes on offline its rows are numbered anew, so the
@@ -149,73 +142,54 @@ class WandbRun:
 
     def read(self, node: Node, inputs: Mapping[Node, Record], fetched: Path) -> None:
         """See `tracking.Tracker`."""
-        read = read_from_outside(node) if isinstance(node, Finetune) else []
-        for parent, record in inputs.items():
-            read += left(parent, record, self, fetched)
-        self.add([(artifact, True) for artifact in read])
+        outside = read_from_outside(node) if isinstance(node, Finetune) else []
+        parents = [made for parent, record in inputs.items() for made in self._left(parent, record, fetched)]
+        for artifact in (*outside, *parents):
+            self._add(artifact, read=True)
 
     def leave(self, node: Node, record: Record, fetched: Path) -> None:
         """See `tracking.Tracker`. Files must stay until the run is finished."""
-        self.add([(artifact, False) for artifact in left(node, record, self, fetched)])
+        for artifact in self._left(node, record, fetched):
+            self._add(artifact, read=False)
 
-    def add(self, artifacts: list[tuple[Artifact, bool]]) -> None:
-        """Artifacts that the run has read, with True, or left. If the service does not answer, wandb waits
-        for it as long as it takes; here it is given up, until the run is finished."""
-        self.artifacts += artifacts
-        if self.stuck:
-            return
-        failures: list[Exception] = []
-        adding = threading.Thread(target=_add, args=(self.run, artifacts, failures), daemon=True)
-        adding.start()
-        adding.join(ARTIFACT_SECONDS)
-        self.stuck = adding.is_alive() or bool(failures)
+    def _left(self, node: Node, record: Record, fetched: Path) -> list[Artifact]:
+        uploaded = self.store.local or not self.run.offline
+        return left(node, record, self.store, fetched if uploaded else None)
+
+    def _add(self, artifact: Artifact, *, read: bool) -> None:
+        """As use_artifact and log_artifact do for what is new to the service. But the first refuses offline,
+        and online both wait for the service, and keep nothing for wandb sync."""
+        made = _made(artifact)
+        made.finalize()
+        aliases = [] if read else ["latest"]
+        self.run._interface.publish_artifact(
+            self.run, made, aliases, None, finalize=True, is_user_created=read, use_after_commit=read
+        )
 
     def finish(self, *, failed: bool) -> None:
-        """Wait until all is uploaded. Raises TimeoutError if it cannot be; then it is kept in the root."""
+        """Wait until all is uploaded. Raises TimeoutError if it cannot be; it is kept in the root then."""
+        global _asks_again
+        files = Path(self.run.settings.sync_dir)
+        uploaded = False
         try:
             self.run.finish(exit_code=int(failed))
-            if self.stuck:
-                raise TimeoutError(f"the service took no note of artifacts within {ARTIFACT_SECONDS:.0f} s")
-        except Exception:
-            self._give_up()
+            uploaded = not self.run.offline
+        except TimeoutError:
+            _asks_again = time.monotonic() + SILENCE
             raise
         finally:
-            if self.offline or self.stuck:
-                self._keep(self.run)
-            else:
+            if uploaded:
                 # and what is left of runs of this node that were killed: this one has gone on from them
-                for uploaded in Path(self.run.settings.sync_dir).parent.glob(f"run-*-{self.run.id}"):
-                    shutil.rmtree(uploaded, ignore_errors=True)
+                _remove(files.parent, self.run.id)
+            elif not self.store.local:
+                self.store.copy_folder(files, f"{FOLDER}/{files.name}")
             if not self.store.local:
                 shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _give_up(self) -> None:
-        """The file of an online run has no artifacts: another one is made for them."""
-        global _asks_again
-        _asks_again = time.monotonic() + SILENCE
-        self.stuck = True
-        if not self.offline:
-            other = _begin("offline", self.options)
-            _add(other, self.artifacts, [])
-            other.finish()
-            self._keep(other)
 
-    def _keep(self, run: Any) -> None:
-        if not self.store.local:
-            files = Path(run.settings.sync_dir)
-            self.store.copy_folder(files, f"{FOLDER}/{files.name}")
-
-
-def _add(run: Any, artifacts: list[tuple[Artifact, bool]], failures: list[Exception]) -> None:
-    try:
-        for artifact, is_read in artifacts:
-            if is_read:
-                # offline, use_artifact refuses; with an artifact that is new to the service it does this
-                run._log_artifact(_made(artifact), aliases=[], is_user_created=True, use_after_commit=True)
-            else:
-                run.log_artifact(_made(artifact))
-    except Exception as error:
-        failures.append(error)
+def _remove(folder: Path, id_: str) -> None:
+    for files in folder.glob(f"run-*-{id_}"):
+        shutil.rmtree(files, ignore_errors=True)
 
 
 def _made(artifact: Artifact) -> Any:
@@ -254,11 +228,30 @@ def start(tracking: Tracking, store: Store, warnings: list[str], spread: float =
             # not from the seed of anything
             time.sleep(random.SystemRandom().uniform(0, spread))
         try:
-            return WandbRun(_begin("online", options), store, folder, options)
+            return WandbRun(_begin("online", options), store, folder)
         except wandb.errors.Error as error:
             _asks_again = time.monotonic() + SILENCE
             warnings.append(f"wandb: offline, since {type(error).__name__}: {' '.join(str(error).split())}")
-    return WandbRun(_begin("offline", options), store, folder, options)
+            return WandbRun(_begin_again(options), store, folder)
+    return WandbRun(_begin("offline", options), store, folder)
+
+
+def _begin_again(options: dict[str, Any]) -> Any:
+    """Offline, after the run could not begin online. wandb's own process holds on to that one until it ends,
+    which takes it a moment."""
+    import wandb
+
+    for pause in (0.0, 0.5, 1.0, 2.0, 4.0):
+        wandb.teardown()
+        time.sleep(pause)
+        wandb.setup(settings=_settings())
+        _remove(Path(options["dir"]) / FOLDER, options["id"])
+        try:
+            return _begin("offline", options)
+        except Exception as error:  # wandb has no type of its own for it
+            if "in use" not in str(error):
+                raise
+    raise TimeoutError("wandb's own process does not end")
 
 
 def _begin(mode: Mode, options: dict[str, Any]) -> Any:
@@ -288,13 +281,12 @@ def of_node(
     )
 
 
-def left(node: Node, record: Record, run: WandbRun, fetched: Path) -> list[Artifact]:
-    """What a node with a record has left: a model, which stays in the root, or a mask, which is uploaded.
+def left(node: Node, record: Record, store: Store, fetched: Path | None) -> list[Artifact]:
+    """What a node with a record has left: a model, which stays in the root, or a mask.
 
-    fetched: a folder for what is not on this machine.
+    fetched: where a mask is fetched to from a root that is not on this machine, to be uploaded; None if it
+    stays in the root, too.
     """
-    about = {name: value for name, value in labels(node).items() if value is not None}
-    about |= {"key": record.key, "sha256": record.digest}
     match node:
         case Pretrain() | Finetune():
             kind, name = "base-model" if isinstance(node, Pretrain) else "model", "model.safetensors"
@@ -304,12 +296,12 @@ def left(node: Node, record: Record, run: WandbRun, fetched: Path) -> list[Artif
             return []
     if name not in record.artifacts:
         return []
-    of_record = f"nodes/{record.key}/{record.attempt}/{name}"
-    if kind == "mask" and (run.store.local or not run.offline):
-        path = run.store.fetch(record, name, fetched / record.key)
-        return [Artifact(slug(node), kind, about, file=path)]
-    where = f"file://{run.store.named(of_record)}" if run.store.local else run.store.named(of_record)
-    return [Artifact(slug(node), kind, about, reference=where)]
+    about = {label: value for label, value in labels(node).items() if value is not None}
+    about |= {"key": record.key, "sha256": record.artifacts[name]}
+    if kind == "mask" and fetched:
+        return [Artifact(slug(node), kind, about, file=store.fetch(record, name, fetched / record.key))]
+    place = store.named(f"nodes/{record.key}/{record.attempt}/{name}")
+    return [Artifact(slug(node), kind, about, reference=f"file://{place}" if store.local else place)]
 
 
 def read_from_outside(node: Finetune) -> list[Artifact]:

@@ -145,7 +145,7 @@ class Service:
         name = given["artifactCollectionName"]
         latest = self.named(f"{name}:latest")
         artifact = self.tracked.artifact(name, given["artifactTypeName"], given["digest"])
-        self.tracked.alias(artifact, [alias["alias"] for alias in given["aliases"]])
+        self.tracked.alias(artifact, [alias["alias"] for alias in given["aliases"] or []])
         artifact.metadata |= json.loads(given["metadata"] or "{}")
         # without a run: one that use_artifact makes
         if given["runName"] not in (None, *artifact.made_by):
