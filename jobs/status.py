@@ -16,8 +16,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lottery_ray.errors import InputError
-from lottery_ray.journal import Failed, Planned, Sweep, planned, sweeps
+from lottery_ray.journal import Planned, Sweep, planned, sweeps
 from lottery_ray.progress import by_cause, duration
+from lottery_ray.replay import of_node
 from lottery_ray.store import Store
 from lottery_ray.study import STAGES
 
@@ -76,7 +77,7 @@ def of_sweep(sweep: Sweep, nodes: list[Planned], recorded: set[str], now: float)
         word = "was running" if sweep.gone(now) else "running"
         for node, since in sorted(sweep.running.items(), key=lambda item: item[1]):
             parts.append(Text(f"{word}  {titles.get(node, node)} · {duration(sweep.heard - since)}"))
-    return Group(*parts, *failures(sweep.failures, sweep.dropped))
+    return Group(*parts, *failures(sweep))
 
 
 def headline(sweep: Sweep, done: int, total: int, now: float) -> str:
@@ -114,16 +115,18 @@ def by_stage(sweep: Sweep, nodes: list[Planned], recorded: set[str], now: float)
     return table
 
 
-def failures(failed: tuple[Failed, ...], dropped: int) -> list[RenderableType]:
+def failures(sweep: Sweep) -> list[RenderableType]:
     """Grouped by cause, whose numbers may differ; the most frequent first."""
-    if not failed:
+    if not sweep.failures:
         return []
-    parts: list[RenderableType] = [
-        Text(f"\n{len(failed)} failed; {dropped} that need them cannot run", style="bold red")
-    ]
-    for alike in sorted(by_cause(failed), key=len, reverse=True):
+    count = f"{len(sweep.failures)} failed; {sweep.dropped} that need them cannot run"
+    parts: list[RenderableType] = [Text(f"\n{count}", style="bold red")]
+    for alike in sorted(by_cause(sweep.failures), key=len, reverse=True):
         first = alike[0]
-        parts.append(Text(f"{len(alike)} x  {first.cause}\n     {first.title}, log: {first.log}"))
+        lines = [f"{len(alike)} x  {first.cause}", f"     {first.title}", f"     log: {first.log}"]
+        if sweep.command and first.key:
+            lines.append(f"     replay: {of_node(sweep.command, first.key)}")
+        parts.append(Text("\n".join(lines)))
     return parts
 
 

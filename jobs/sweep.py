@@ -12,7 +12,6 @@ else did.
 import math
 import sys
 from collections.abc import Set
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -20,6 +19,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from lottery_ray import replay
 from lottery_ray.budget import units
 from lottery_ray.calibration import Canary, canaries
 from lottery_ray.errors import InputError
@@ -48,6 +48,10 @@ class Sweep:
     """Of a GPU-hour (a CPU-hour, where trials have no GPU), for the cost in --dry-run."""
     debug: bool = False
     """Run in this one process, without Ray, and stop at the first exception."""
+    node: str | None = None
+    """Run the node with this key alone, as --debug does. What it needs must be done."""
+    pdb: bool = False
+    """With --debug or --node: open Python's debugger where an exception was raised."""
 
 
 def main() -> int:
@@ -75,6 +79,8 @@ def run(sweep: Sweep, console: Console) -> int:
     if sweep.dry_run:
         show_plan(sweep, planned, console)
         return 0
+    if sweep.node is not None:
+        return run_node(sweep, planned, replay.chosen(planned, sweep.node), console)
     done, outdated = Store.open(sweep.site.root, create=True).set_aside_outdated()
     for record in outdated:
         console.print(f"{record.key} was made from another run of its parents, and is made again.")
@@ -90,13 +96,36 @@ def run(sweep: Sweep, console: Console) -> int:
         {n for n in planned.nodes if key(n) in done},
         console,
         forecast=from_records(done.values()),
+        command=replay.command_line(),
     )
     if missing:
         # a live display would write over a debugger's prompt
-        with nullcontext() if sweep.debug else progress, Journal(Store.open(sweep.site.root), progress):
+        display = replay.debugger(sweep.pdb) if sweep.debug else progress
+        with Journal(Store.open(sweep.site.root), progress), display:
             runner(sweep).run_plan(planned, sweep.site, progress)
     reported = report(progress, sweep.site.root)
     return show_end(progress, console) or reported
+
+
+def run_node(sweep: Sweep, planned: Plan, node: Node, console: Console) -> int:
+    """One alone, which leaves no journal and no report. Returns the exit status."""
+    from lottery_ray import debug
+
+    root = sweep.site.root
+    recorded = Store.open(root).recorded() if Store.exists(root) else set()
+    name = f"{title(node)} ({key(node)})"
+    if key(node) in recorded:
+        console.print(f"{name} is done: it has a record in {root}. Nothing was run.")
+        return 0
+    replay.check_parents(node, recorded, root)
+    Store.open(root, create=True)
+    progress = Progress(planned.nodes, {n for n in planned.nodes if key(n) in recorded}, console)
+    with replay.debugger(sweep.pdb):
+        debug.run_plan(planned, sweep.site, progress, node)
+    if node in progress.done:
+        console.print(f"{name} is done. The same command without --node goes on with the rest.")
+        return 0
+    return show_end(progress, console)
 
 
 def check(sweep: Sweep) -> None:
@@ -119,6 +148,10 @@ def check(sweep: Sweep) -> None:
     ):
         if given and not sweep.dry_run:
             raise InputError(f"{flag}: belongs to --dry-run; add that.")
+    if sweep.node is not None and sweep.dry_run:
+        raise InputError("--node runs a node, and --dry-run nothing: leave one of them out.")
+    if sweep.pdb and not sweep.debug and sweep.node is None:
+        raise InputError("--pdb: belongs to --debug or --node; add one of them.")
 
 
 def runner(sweep: Sweep) -> Any:
@@ -298,6 +331,7 @@ def show_end(progress: Progress, console: Console) -> int:
         others = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
         console.print(f"  {title(alike[0].node)}{others}: {alike[0].cause}")
         console.print(f"    log: {alike[0].log}")
+        console.print(f"    replay: {replay.of_node(progress.command, key(alike[0].node))}")
     console.print("Run the same command again to try them again; everything else is kept.")
     return 1
 

@@ -120,7 +120,9 @@ def _of_processes(count: int, one: dict[str, float]) -> dict[str, float]:
 
 
 def _in_words(resources: dict[str, float]) -> str:
-    words = f"{resources['CPU']:g} CPUs and {resources['GPU']:g} GPUs"
+    words = " and ".join(
+        f"{resources[name]:g} {name}{'' if resources[name] == 1 else 's'}" for name in ("CPU", "GPU")
+    )
     return f"{words}, and {resources['memory'] / 2**30:.2g} GiB" if "memory" in resources else words
 
 
