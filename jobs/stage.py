@@ -7,11 +7,11 @@ python jobs/stage.py --model roberta-base --tasks mrpc rte
 import sys
 from dataclasses import dataclass
 
-import tyro
+from rich.console import Console
 
 from lottery_ray.errors import InputError
 from lottery_ray.study import Study, plan
-from lottery_ray.work import read_inputs
+from lottery_ray.terminal import at_work, flags_of, show_error
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,21 @@ class Stage:
 
 
 def main() -> int:
-    stage = tyro.cli(Stage, prog="stage.py", description=__doc__)
+    stage = flags_of(Stage, __doc__)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
-        read_inputs(plan(Study(stage.model, stage.data, stage.tasks)))
+        with at_work(console) as say:
+            say("loading torch")
+            from lottery_ray.work import read_inputs
+
+            say("looking at the model")
+            planned = plan(Study(stage.model, stage.data, stage.tasks))
+            read_inputs(planned, say)
     except (InputError, OSError) as error:  # the hub's client raises the latter
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        show_error(error)
         return 2
+    console.print(f"{stage.model} and the data of {', '.join(stage.tasks)} are on this machine.")
+    console.print("Next: python jobs/sweep.py, with the same --model, --data and --tasks.")
     return 0
 
 

@@ -4,6 +4,7 @@ python jobs/status.py results/demo
 python jobs/status.py s3://bucket/paper --watch
 """
 
+import shlex
 import sys
 import time
 from typing import Annotated
@@ -18,9 +19,10 @@ from rich.text import Text
 from lottery_ray.errors import InputError
 from lottery_ray.journal import Planned, Sweep, planned, sweeps
 from lottery_ray.progress import by_cause, duration
-from lottery_ray.replay import of_node
+from lottery_ray.replay import REPLAY, of_node
 from lottery_ray.store import Store
 from lottery_ray.study import STAGES
+from lottery_ray.terminal import flags_of, show_error
 
 EVERY = 5.0
 """Seconds between two looks."""
@@ -36,24 +38,30 @@ def main(
         root: A folder or URI that a sweep writes to or has written to.
         watch: Look again every few seconds, until the sweep ends.
     """
-    console = Console(highlight=False)
+    # lines of words are wrapped by the terminal, so that a command or a path can be copied
+    console = Console(highlight=False, soft_wrap=True)
     try:
         store = Store.open(root)
-        if not watch or not console.is_terminal:
-            console.print(status(store)[0])
-            return 0
-        with Live(console=console, auto_refresh=False) as live:
-            while True:
-                view, runs = status(store)
-                live.update(view, refresh=True)
-                if not runs:
-                    return 0
-                time.sleep(EVERY)
+        if watch and console.is_terminal:
+            follow(store, console)
+        console.print(status(store)[0])
+        return 0
     except InputError as error:
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False)
+        show_error(error)
         return 2
     except KeyboardInterrupt:
         return 130
+
+
+def follow(store: Store, console: Console) -> None:
+    """Until no sweep runs."""
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while True:
+            view, runs = status(store)
+            live.update(view, refresh=True)
+            if not runs:
+                return
+            time.sleep(EVERY)
 
 
 def status(store: Store) -> tuple[RenderableType, bool]:
@@ -64,8 +72,8 @@ def status(store: Store) -> tuple[RenderableType, bool]:
     views = [of_sweep(sweep, planned(store, sweep), recorded, now) for sweep in alive or known[-1:]]
     if not views:
         views = [Text(f"{len(recorded)} nodes are done. No sweep has left a journal here.")]
-    ends = Text(f"Next: python jobs/report.py '{store.absolute}'", style="dim")
-    return Group(*views, ends), bool(alive)
+    next_one = f"report.py {shlex.quote(store.absolute)}" if recorded else "sweep.py --help"
+    return Group(*views, Text(f"Next: python jobs/{next_one}", style="dim")), bool(alive)
 
 
 def of_sweep(sweep: Sweep, nodes: list[Planned], recorded: set[str], now: float) -> RenderableType:
@@ -77,7 +85,7 @@ def of_sweep(sweep: Sweep, nodes: list[Planned], recorded: set[str], now: float)
         word = "was running" if sweep.gone(now) else "running"
         for node, since in sorted(sweep.running.items(), key=lambda item: item[1]):
             parts.append(Text(f"{word}  {titles.get(node, node)} · {duration(sweep.heard - since)}"))
-    return Group(*parts, *failures(sweep))
+    return Group(*parts, *failures(sweep, recorded))
 
 
 def headline(sweep: Sweep, done: int, total: int, now: float) -> str:
@@ -115,20 +123,21 @@ def by_stage(sweep: Sweep, nodes: list[Planned], recorded: set[str], now: float)
     return table
 
 
-def failures(sweep: Sweep) -> list[RenderableType]:
-    """Grouped by cause, whose numbers may differ; the most frequent first."""
-    if not sweep.failures:
+def failures(sweep: Sweep, recorded: set[str]) -> list[RenderableType]:
+    """Those that were not done since, grouped by cause, whose numbers may differ; the most frequent first."""
+    failed = [failure for failure in sweep.failures if failure.key not in recorded]
+    if not failed:
         return []
-    count = f"{len(sweep.failures)} failed; {sweep.dropped} that need them cannot run"
+    count = f"{len(failed)} failed; {sweep.dropped} that need them cannot run"
     parts: list[RenderableType] = [Text(f"\n{count}", style="bold red")]
-    for alike in sorted(by_cause(sweep.failures), key=len, reverse=True):
+    for alike in sorted(by_cause(failed), key=len, reverse=True):
         first = alike[0]
         lines = [f"{len(alike)} x  {first.cause}", f"     {first.title}", f"     log: {first.log}"]
         if sweep.command and first.key:
             lines.append(f"     replay: {of_node(sweep.command, first.key)}")
         parts.append(Text("\n".join(lines)))
-    return parts
+    return [*parts, Text(REPLAY)] if sweep.command else parts
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main, config=(tyro.conf.FlagCreatePairsOff,)))
+    sys.exit(flags_of(main))

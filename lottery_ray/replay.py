@@ -11,6 +11,9 @@ from lottery_ray.errors import InputError
 from lottery_ray.nodes import Node, key, parents, title
 from lottery_ray.study import Plan
 
+REPLAY = (
+    "A replay runs that node alone, in its own process; add --pdb to stop where the exception was raised."
+)
 LIST = "The same command with --dry-run --list-nodes lists them."
 
 
@@ -30,9 +33,7 @@ def chosen(plan: Plan, beginning: str) -> Node:
     if not found:
         raise InputError(f"--node {beginning}: no node of this study has a key that begins so. {LIST}")
     if len(found) > 1:
-        raise InputError(
-            f"--node {beginning}: the keys of {len(found)} nodes begin so; give more of it. {LIST}"
-        )
+        raise InputError(f"--node {beginning}: {len(found)} keys begin so; give more of it. {LIST}")
     return found[0]
 
 

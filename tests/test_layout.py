@@ -12,8 +12,8 @@ from tests.folders import data_folder, model_folder
 
 ROOT = Path(__file__).parents[1]
 TORCH_FREE = [
-    "streams errors tasks adapters language masks nodes schedule tickets roots store inputs rows study",
-    "recorded calibration forecast budget published replay progress journal preemption",
+    "streams errors terminal tasks adapters language masks nodes schedule tickets roots store inputs rows",
+    "study recorded calibration forecast budget published replay progress journal preemption",
 ]
 TORCH = [
     "allocator data tokenised dropout networks pruning models micro_batches importance search checkpoints",
