@@ -1,5 +1,6 @@
 """Check a running Ray cluster before a study: every node, and what to fix where something is not well.
 
+Examples:
     ray submit cluster.yaml jobs/check_cluster.py -- --root s3://bucket/paper --gpus 1
     python jobs/check_cluster.py --root /nfs/mine --model /nfs/bert --data /nfs/glue
 

@@ -1,6 +1,7 @@
 """Export a ticket as a plain Hugging Face folder that any from_pretrained loads.
 
-python jobs/export.py results/demo KEY --to my-ticket
+Examples:
+    python jobs/export.py results/demo KEY --to my-ticket
 """
 
 import sys
@@ -50,4 +51,4 @@ def main(
 
 
 if __name__ == "__main__":
-    sys.exit(flags_of(main))
+    sys.exit(flags_of(main, __doc__))

@@ -1,6 +1,7 @@
 """Make a root of what the paper's authors published, which report.py reads like any other.
 
-python jobs/import_published.py masks.parquet results/published --results published_results.csv
+Examples:
+    python jobs/import_published.py masks.parquet results/published --results published_results.csv
 """
 
 import shlex
@@ -48,4 +49,4 @@ def main(
 
 
 if __name__ == "__main__":
-    sys.exit(flags_of(main))
+    sys.exit(flags_of(main, __doc__))

@@ -1,7 +1,8 @@
 """Analyse a finished or half-finished root.
 
-python jobs/report.py results/demo
-python jobs/report.py results/demo results/other
+Examples:
+    python jobs/report.py results/demo
+    python jobs/report.py results/demo results/other
 """
 
 import sys
@@ -47,4 +48,4 @@ def main(
 
 
 if __name__ == "__main__":
-    sys.exit(flags_of(main))
+    sys.exit(flags_of(main, __doc__))

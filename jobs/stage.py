@@ -1,7 +1,8 @@
 """Fetch the model and data of a study to this machine, so that trials on it need no network.
 
-python jobs/stage.py
-python jobs/stage.py --model roberta-base --tasks mrpc rte
+Examples:
+    python jobs/stage.py
+    python jobs/stage.py --model roberta-base --tasks mrpc rte
 """
 
 import sys

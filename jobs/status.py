@@ -1,7 +1,8 @@
 """What is done, running and failed in a root, while a sweep runs there and after.
 
-python jobs/status.py results/demo
-python jobs/status.py s3://bucket/paper --watch
+Examples:
+    python jobs/status.py results/demo
+    python jobs/status.py s3://bucket/paper --watch
 """
 
 import shlex
@@ -72,8 +73,9 @@ def status(store: Store) -> tuple[RenderableType, bool]:
     views = [of_sweep(sweep, planned(store, sweep), recorded, now) for sweep in alive or known[-1:]]
     if not views:
         views = [Text(f"{len(recorded)} nodes are done. No sweep has left a journal here.")]
-    next_one = f"report.py {shlex.quote(store.absolute)}" if recorded else "sweep.py --help"
-    return Group(*views, Text(f"Next: python jobs/{next_one}", style="dim")), bool(alive)
+    root = shlex.quote(store.absolute)
+    then = f"status.py {root} --watch" if alive else f"report.py {root}" if recorded else "sweep.py --help"
+    return Group(*views, Text(f"Next: python jobs/{then}", style="dim")), bool(alive)
 
 
 def of_sweep(sweep: Sweep, nodes: list[Planned], recorded: set[str], now: float) -> RenderableType:
@@ -140,4 +142,4 @@ def failures(sweep: Sweep, recorded: set[str]) -> list[RenderableType]:
 
 
 if __name__ == "__main__":
-    sys.exit(flags_of(main))
+    sys.exit(flags_of(main, __doc__))

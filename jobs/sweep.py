@@ -37,7 +37,7 @@ from lottery_ray.nodes import Finetune, HubModel, Node, key, processes, title
 from lottery_ray.progress import Progress, by_cause, duration
 from lottery_ray.store import Record, Store
 from lottery_ray.study import PRESETS, Plan, Site, Study, chosen, count_by_stage, few_held_out, plan
-from lottery_ray.terminal import flags_of_one, show_error
+from lottery_ray.terminal import at_work, flags_of_one, show_error
 
 
 @dataclass(frozen=True)
@@ -82,19 +82,21 @@ def main() -> int:
 
 def run(sweep: Sweep, console: Console) -> int:
     check(sweep)
-    planned = plan(sweep.study)
+    with at_work(console) as say:
+        say("reading model and data")
+        planned = plan(sweep.study)
     if sweep.how.dry_run:
         show_plan(sweep, planned, console)
         return 0
     if sweep.how.node is not None:
         return run_node(sweep, planned, replay.chosen(planned, sweep.how.node), console)
-    done, outdated = Store.open(sweep.site.root, create=True).set_aside_outdated()
+    with at_work(console) as say:
+        say(f"reading the records of {sweep.site.root}")
+        done, outdated = Store.open(sweep.site.root, create=True).set_aside_outdated()
     for record in outdated:
         console.print(f"{record.key} was made from another run of its parents, and is made again.")
     missing = [node for node in planned.nodes if key(node) not in done]
-    console.print(
-        f"{len(planned.nodes)} nodes, {len(missing)} to run; root {sweep.site.root}", highlight=False
-    )
+    console.print(f"{len(planned.nodes)} nodes, {len(missing)} to run; root {sweep.site.root}")
     show_few_held_out(sweep.study, console)
     for model in {model for node in missing if isinstance(model := getattr(node, "model", None), HubModel)}:
         check_hub_model(model, sweep.study.recipe)
@@ -177,15 +179,17 @@ def runner(sweep: Sweep) -> Any:
     return ray_sweep
 
 
-def records(root: str) -> dict[str, Record]:
+def records(root: str, console: Console) -> dict[str, Record]:
     """Those of a root, by their keys; none if there is no root yet."""
     if not Store.exists(root):
         return {}
-    return {record.key: record for record in Store.open(root).records()}
+    with at_work(console) as say:
+        say(f"reading the records of {root}")
+        return {record.key: record for record in Store.open(root).records()}
 
 
 def show_plan(sweep: Sweep, planned: Plan, console: Console) -> None:
-    found = records(sweep.site.root)
+    found = records(sweep.site.root, console)
     forecast = from_records(found.values())
     first = first_trials(planned, found.keys())
     if sweep.how.calibrate and first:

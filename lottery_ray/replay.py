@@ -11,9 +11,7 @@ from lottery_ray.errors import InputError
 from lottery_ray.nodes import Node, key, parents, title
 from lottery_ray.study import Plan
 
-REPLAY = (
-    "A replay runs that node alone, in its own process; add --pdb to stop where the exception was raised."
-)
+REPLAY = "A replay runs that node alone, without Ray; add --pdb to stop where the exception was raised."
 LIST = "The same command with --dry-run --list-nodes lists them."
 
 
