@@ -45,7 +45,10 @@ def main(
         store = Store.open(root)
         if watch and console.is_terminal:
             follow(store, console)
-        console.print(status(store)[0])
+        view, runs, recorded = status(store)
+        name = shlex.quote(store.absolute)
+        then = f"status.py {name} --watch" if runs else f"report.py {name}" if recorded else "sweep.py --help"
+        console.print(Group(view, Text(f"Next: python jobs/{then}", style="dim")))
         return 0
     except InputError as error:
         show_error(error)
@@ -58,24 +61,23 @@ def follow(store: Store, console: Console) -> None:
     """Until no sweep runs."""
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:
-            view, runs = status(store)
+            view, runs, _ = status(store)
             live.update(view, refresh=True)
             if not runs:
                 return
             time.sleep(EVERY)
 
 
-def status(store: Store) -> tuple[RenderableType, bool]:
-    """What to show, and whether a sweep runs: all that run, or else the last one."""
+def status(store: Store) -> tuple[RenderableType, bool, bool]:
+    """What to show, of all sweeps that run or else of the last one; whether one runs; whether anything is
+    done."""
     now, recorded = time.time(), store.recorded()
     known = sweeps(store)
     alive = [sweep for sweep in known if sweep.ended is None and not sweep.gone(now)]
     views = [of_sweep(sweep, planned(store, sweep), recorded, now) for sweep in alive or known[-1:]]
     if not views:
         views = [Text(f"{len(recorded)} nodes are done. No sweep has left a journal here.")]
-    root = shlex.quote(store.absolute)
-    then = f"status.py {root} --watch" if alive else f"report.py {root}" if recorded else "sweep.py --help"
-    return Group(*views, Text(f"Next: python jobs/{then}", style="dim")), bool(alive)
+    return Group(*views), bool(alive), bool(recorded)
 
 
 def of_sweep(sweep: Sweep, nodes: list[Planned], recorded: set[str], now: float) -> RenderableType:

@@ -1,4 +1,4 @@
-"""Run a study: fine-tune, search, draw tickets, retrain, report. What is done is kept.
+"""Run a study: fine-tune, search, draw tickets, retrain, report.
 
 Examples:
     python jobs/sweep.py demo
@@ -241,7 +241,8 @@ def show_forecast(sweep: Sweep, missing: list[Node], forecast: Forecast, console
             hours[place] += each * units(processes(node), site, gpus) / 3600
     console.print(f"\nTo run: about {_about(hours)} {unit}-hours")
     if sweep.how.price is not None:
-        console.print(f"Cost: about {_about([sweep.how.price * each for each in hours])}")
+        cost = _about([sweep.how.price * each for each in hours])
+        console.print(f"Cost: about {cost}, at {sweep.how.price:g} per {unit}-hour")
     console.print(f"Memory: {memory(forecast.memory)}")
     console.print(f"From {forecast.basis(missing)}")
     console.print(by_slots(seconds, unit, gpus or site.cpus_per_trial))
@@ -331,8 +332,8 @@ def show_end(progress: Progress, console: Console) -> int:
     """What did not get done, and the exit status."""
     left = len(progress.nodes) - len(progress.done) - len(progress.failures) - len(progress.dropped)
     if left:
-        why = f" ({progress.stopped})" if progress.stopped else ""
-        console.print(f"\nEnded with {left} nodes still to run{why}. Run the same command again to go on.")
+        why = progress.stopped or "interrupted"
+        console.print(f"\nEnded with {left} nodes still to run ({why}). Run the same command again to go on.")
     if not progress.failures:
         return 0 if not left else 3 if progress.stopped else 130
     count = len(progress.failures)

@@ -64,7 +64,10 @@ def run_plan(plan: Plan, site: Site, progress: Progress, run: Callable[..., Any]
     machines that take trials are yet to come.
     """
     store = Store.open(site.root)
-    connect(site.address or os.environ.get("RAY_ADDRESS", "local"))
+    address = site.address or os.environ.get("RAY_ADDRESS", "local")
+    if address != "local":
+        progress.console.print(f"joining the Ray cluster at {address}")
+    connect(address)
     # Tune's own files are of no use after a sweep: what is done is in the root
     scratch = tempfile.mkdtemp(prefix="lottery_ray_tune_")
     nodes = {key(node): node for node in plan.nodes}
