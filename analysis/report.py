@@ -32,8 +32,7 @@ def write(root: str, console: Console | None = None, only: Sequence[str] = ()) -
     console = console or _console()
     folder = _folder(root)
     index = folder / "index.html"
-    with at_work(console) as say:
-        say("report: reading records and masks")
+    with at_work(console, "report: reading records and masks") as say:
         found = analyse(root, only)
         _make(folder)
         with room(folder):
@@ -64,8 +63,7 @@ def write_two(
     only, other_only: of each, see `analyse`. Raises InputError if one of them cannot be reported on.
     """
     console = console or _console()
-    with at_work(console) as say:
-        say("report: reading records and masks of two roots")
+    with at_work(console, "report: reading records and masks of two roots"):
         found = comparison.compare(analyse(root, only), analyse(other, other_only))
     folder = _folder(root) / f"beside-{_name(other)}"
     _make(folder)

@@ -57,8 +57,7 @@ def main() -> int:
         if wanted.gpus:
             console.print(f"waiting for {wanted.gpus} GPUs, {wanted.minutes:g} minutes at most")
             cluster.wait_for_gpus(wanted.gpus, 60 * wanted.minutes)
-        with at_work(console) as say:
-            say("checking every node")
+        with at_work(console, "checking every node"):
             checks = cluster.check(cluster.Needs(wanted.root, planned, wanted.disk))
     except InputError as error:
         show_error(error)

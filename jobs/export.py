@@ -31,8 +31,7 @@ def main(
     """
     console = Console(soft_wrap=True, highlight=False)
     try:
-        with at_work(console) as say:
-            say("loading torch")
+        with at_work(console, "loading torch") as say:
             from lottery_ray.export import export_ticket
 
             say(f"writing {to}")

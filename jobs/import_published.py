@@ -31,8 +31,7 @@ def main(
     """
     console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
-        with at_work(console) as say:
-            say(f"writing masks and scores to {root}")
+        with at_work(console, f"writing masks and scores to {root}"):
             found = import_published(masks, root, results)
     except InputError as error:
         show_error(error)

@@ -31,8 +31,7 @@ def main() -> int:
     stage = flags_of(Stage, __doc__)
     console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
-        with at_work(console) as say:
-            say("loading torch")
+        with at_work(console, "loading torch") as say:
             from lottery_ray.work import read_inputs
 
             say("looking at the model")

@@ -82,16 +82,14 @@ def main() -> int:
 
 def run(sweep: Sweep, console: Console) -> int:
     check(sweep)
-    with at_work(console) as say:
-        say("reading model and data")
+    with at_work(console, "reading model and data"):
         planned = plan(sweep.study)
     if sweep.how.dry_run:
         show_plan(sweep, planned, console)
         return 0
     if sweep.how.node is not None:
         return run_node(sweep, planned, replay.chosen(planned, sweep.how.node), console)
-    with at_work(console) as say:
-        say(f"reading the records of {sweep.site.root}")
+    with at_work(console, f"reading the records of {sweep.site.root}"):
         done, outdated = Store.open(sweep.site.root, create=True).set_aside_outdated()
     for record in outdated:
         console.print(f"{record.key} was made from another run of its parents, and is made again.")
@@ -118,8 +116,6 @@ def run(sweep: Sweep, console: Console) -> int:
 
 def run_node(sweep: Sweep, planned: Plan, node: Node, console: Console) -> int:
     """One alone, which leaves no journal and no report. Returns the exit status."""
-    from lottery_ray import debug
-
     root = sweep.site.root
     recorded = Store.open(root).recorded() if Store.exists(root) else set()
     name = f"{title(node)} ({key(node)})"
@@ -127,6 +123,8 @@ def run_node(sweep: Sweep, planned: Plan, node: Node, console: Console) -> int:
         console.print(f"{name} is done: it has a record in {root}. Nothing was run.")
         return 0
     replay.check_parents(node, recorded, root)
+    with at_work(console, "loading torch"):
+        from lottery_ray import debug
     Store.open(root, create=True)
     progress = Progress(planned.nodes, {n for n in planned.nodes if key(n) in recorded}, console)
     with replay.debugger(sweep.how.pdb):
@@ -183,8 +181,7 @@ def records(root: str, console: Console) -> dict[str, Record]:
     """Those of a root, by their keys; none if there is no root yet."""
     if not Store.exists(root):
         return {}
-    with at_work(console) as say:
-        say(f"reading the records of {root}")
+    with at_work(console, f"reading the records of {root}"):
         return {record.key: record for record in Store.open(root).records()}
 
 

@@ -74,9 +74,9 @@ def show_error(error: Exception) -> None:
 
 
 @contextmanager
-def at_work(console: Console) -> Iterator[Callable[[str], Any]]:
-    """Shows, where there is a terminal, what is done and for how long; call what it gives with words for the
-    next step."""
+def at_work(console: Console, words: str) -> Iterator[Callable[[str], Any]]:
+    """Shows, where there is a terminal, what is done and for how long. What it gives is called with words for
+    the next step."""
     shown = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -84,6 +84,6 @@ def at_work(console: Console) -> Iterator[Callable[[str], Any]]:
         console=console,
         transient=True,
     )
-    task = shown.add_task("")
+    task = shown.add_task(words)
     with shown if console.is_terminal else nullcontext():
         yield lambda words: shown.reset(task, description=words)
