@@ -97,7 +97,8 @@ def run(sweep: Sweep, console: Console) -> int:
     console.print(f"{len(planned.nodes)} nodes, {len(missing)} to run; root {sweep.site.root}")
     show_few_held_out(sweep.study, console)
     for model in {model for node in missing if isinstance(model := getattr(node, "model", None), HubModel)}:
-        check_hub_model(model, sweep.study.recipe)
+        with at_work(console, f"looking for {model.name} in the cache and on the hub"):
+            check_hub_model(model, sweep.study.recipe)
     progress = Progress(
         planned.nodes,
         {n for n in planned.nodes if key(n) in done},

@@ -106,9 +106,13 @@ class Progress:
         self.dropped += dropped
         for gone in (failure.node, *dropped):
             self._leave(gone, -cost(gone))
-        self._line(f"FAILED {title(failure.node)} · {failure.cause}")
-        if self.command and not self.console.is_terminal:
-            self.console.print(f"    replay: {of_node(self.command, key(failure.node))}", soft_wrap=True)
+        said = f"FAILED {title(failure.node)} · {failure.cause}"
+        self._line(said)
+        if self.console.is_terminal:
+            self.console.print(said, style="red", highlight=False, soft_wrap=True, markup=False)
+        elif self.command:
+            again = of_node(self.command, key(failure.node))
+            self.console.print(f"    replay: {again}", highlight=False, soft_wrap=True, markup=False)
 
     def _line(self, event: str) -> None:
         if not self.console.is_terminal:

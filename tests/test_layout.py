@@ -120,6 +120,16 @@ def test_the_command_line_plans_without_anything_heavy(arguments: list[str], tmp
     assert not found & set(HEAVY)
 
 
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "jobs").glob("*.py")))
+def test_help_takes_no_time_for_what_is_heavy(name: str) -> None:
+    code = (
+        f"import runpy\nsys.argv = ['{name}.py', '--help']\n"
+        f"try:\n    runpy.run_path('jobs/{name}.py', run_name='__main__')\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+    )
+    assert not loaded(code) & {*HEAVY, "matplotlib"}
+
+
 def test_debug_mode_runs_where_ray_and_wandb_are_not_installed(tmp_path: Path) -> None:
     model = model_folder(tmp_path / "model")
     data = data_folder(tmp_path / "data", "mrpc")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.studies import command, run
+from tests.studies import ONE, command, run
 from tests.terminals import in_terminal, job, plain
 
 JOBS = ("sweep", "status", "report", "export", "stage", "import_published", "check_cluster")
@@ -106,6 +106,7 @@ def test_errors_have_no_colours_where_nobody_wants_them() -> None:
     assert "--tasks NAME ..." in boxed
 
 
+@pytest.mark.slow
 def test_a_summary_fits_and_ends_with_what_to_look_at(finished: Path, tmp_path: Path) -> None:
     root = tmp_path / "a root"
     shutil.copytree(finished, root)
@@ -130,3 +131,28 @@ def test_a_log_has_a_line_for_each_node_with_its_seconds_and_what_is_left(
     assert len(lines) == 4
     for line in lines:
         assert re.search(r" · \d+ s · 0 running · 0 failed · about \d+ (s|min) left$", line), line
+
+
+def test_status_fits_and_says_what_to_look_at(finished: Path) -> None:
+    said, status = in_terminal([sys.executable, job("status"), str(finished), "--watch"], 80)
+    assert status == 0
+    told = plain(said).rstrip()
+    assert told.endswith(f"Next: python jobs/report.py '{finished}'")
+    filed = run([sys.executable, job("status"), str(finished)])
+    assert "\x1b" not in filed
+    assert told.split()[-20:] == filed.split()[-20:]
+
+
+@pytest.mark.slow
+@SIZES
+def test_the_live_display_fits_and_says_what_is_left(inputs: Path, tmp_path: Path, columns: int) -> None:
+    root = tmp_path / "a root"
+    said, status = in_terminal(command(inputs, root, *ONE, "--recipe.epochs", "20"), columns)
+    assert status == 0
+    lines = [line.rpartition("\r")[2] for line in plain(said).splitlines()]
+    shown = [line for line in lines if re.match(r"\d of 3 nodes", line)]
+    assert "0 of 3 nodes · 0 running · 0 failed · time left unknown" in shown
+    assert any(re.search(r" · 1 running · 0 failed · about \d+ (s|min) left$", line) for line in shown)
+    table = [line for line in lines if re.match(r" *(done|finetune|search|ticket) ", line)]
+    assert max(map(len, [*shown, *table])) <= columns
+    assert plain(said).rstrip().endswith(f"Report: {root}/report/index.html")
