@@ -1,4 +1,4 @@
-"""Check a running Ray cluster before a study: every node, and what to fix where something is not well.
+"""Check every node of a running Ray cluster before a study, and say what to fix.
 
 Examples:
     ray submit cluster.yaml jobs/check_cluster.py -- --root s3://bucket/paper --gpus 1

@@ -1,4 +1,4 @@
-"""Make a root of what the paper's authors published, which report.py reads like any other.
+"""Make a root of what the paper's authors published, which report.py reads.
 
 Examples:
     python jobs/import_published.py masks.parquet results/published --results published_results.csv

@@ -1,4 +1,4 @@
-"""Fetch the model and data of a study to this machine, so that trials on it need no network.
+"""Fetch a study's model and data to this machine, so that trials need no network.
 
 Examples:
     python jobs/stage.py

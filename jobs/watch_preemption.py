@@ -1,4 +1,4 @@
-"""Runs beside Ray on a spot machine, and drains its node when the cloud gives notice.
+"""Runs beside Ray on a spot machine; drains its node when the cloud gives notice.
 
     nohup setsid python jobs/watch_preemption.py aws > /tmp/watch_preemption.log 2>&1 < /dev/null &
 

@@ -175,7 +175,7 @@ class Preset:
 
 PRESETS = {
     "demo": Preset(
-        "The embedded study: a small BERT, pre-trained here on a generated language. Needs nothing.",
+        "A small BERT, pre-trained here on a generated language. Needs nothing.",
         Study(
             model=inputs.EMBEDDED,
             data=inputs.EMBEDDED,
@@ -188,7 +188,7 @@ PRESETS = {
         Site(root="results/demo"),
     ),
     "glue": Preset(
-        "GLUE with the model and data of your choice; three tasks and three seeds to begin with.",
+        "GLUE with your model and data; three tasks and three seeds to begin with.",
         Study(
             tasks=("sst2", "mrpc", "stsb"),
             seeds=PAPER_SEEDS[:3],
@@ -200,7 +200,7 @@ PRESETS = {
         Site(root="results/glue"),
     ),
     "paper": Preset(
-        "The paper's grid: nine tasks, five seeds, bert-base-uncased, 405 nodes. Wants GPUs.",
+        "The paper's grid: nine tasks, five seeds, BERT-base, 405 nodes. Wants GPUs.",
         Study(down_to=0.3),
         Site(root="results/paper"),
     ),

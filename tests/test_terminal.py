@@ -59,6 +59,7 @@ def test_every_command_says_how_it_is_called(name: str) -> None:
     assert set(examples) == {name}
     paragraphs = plain(said).partition("\n\n")[2].splitlines()
     assert max(map(len, paragraphs)) <= 100, "a line wraps once at most"
+    assert len(paragraphs[0]) <= 80
 
 
 @SIZES
