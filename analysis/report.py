@@ -18,6 +18,7 @@ from analysis.tables import Analysis, analyse
 from lottery_ray.errors import InputError
 from lottery_ray.roots import room
 from lottery_ray.store import Store
+from lottery_ray.terminal import at_work
 
 
 def write(root: str, console: Console | None = None, only: Sequence[str] = ()) -> Path:
@@ -29,17 +30,21 @@ def write(root: str, console: Console | None = None, only: Sequence[str] = ()) -
     last line. only: see `analyse`. Raises InputError if the root cannot be reported on.
     """
     console = console or _console()
-    found = analyse(root, only)
     folder = _folder(root)
-    _make(folder)
     index = folder / "index.html"
-    with room(folder):
-        _write_csv(found, folder)
-        latex.write(found, folder)
-        tidy.write(found, folder / "numbers.parquet")
-        drawn = figures.draw(found)
-        figures.save(drawn, folder / "figures")
-        index.write_text(page.render(found, drawn), encoding="utf-8")
+    with at_work(console, "report: reading records and masks") as say:
+        found = analyse(root, only)
+        _make(folder)
+        with room(folder):
+            say("report: writing tables")
+            _write_csv(found, folder)
+            latex.write(found, folder)
+            tidy.write(found, folder / "numbers.parquet")
+            say("report: drawing figures")
+            drawn = figures.draw(found)
+            figures.save(drawn, folder / "figures")
+            say("report: writing the page")
+            index.write_text(page.render(found, drawn), encoding="utf-8")
     terminal.show(found, console)
     _say(index, console)
     return index
@@ -58,7 +63,8 @@ def write_two(
     only, other_only: of each, see `analyse`. Raises InputError if one of them cannot be reported on.
     """
     console = console or _console()
-    found = comparison.compare(analyse(root, only), analyse(other, other_only))
+    with at_work(console, "report: reading records and masks of two roots"):
+        found = comparison.compare(analyse(root, only), analyse(other, other_only))
     folder = _folder(root) / f"beside-{_name(other)}"
     _make(folder)
     with room(folder):

@@ -1,7 +1,8 @@
-"""Check a running Ray cluster before a study: every node, and what to fix where something is not well.
+"""Check every node of a running Ray cluster before a study, and say what to fix.
 
-ray submit cluster.yaml jobs/check_cluster.py -- --root s3://bucket/paper --gpus 1
-python jobs/check_cluster.py --root /nfs/mine --model /nfs/bert --data /nfs/glue --tasks mrpc rte
+Examples:
+    ray submit cluster.yaml jobs/check_cluster.py -- --root s3://bucket/paper --gpus 1
+    python jobs/check_cluster.py --root /nfs/mine --model /nfs/bert --data /nfs/glue
 
 Exit status: 0 if all is well, 1 if something is not, 2 if it cannot be checked.
 """
@@ -9,15 +10,17 @@ Exit status: 0 if all is well, 1 if something is not, 2 if it cannot be checked.
 import os
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import tyro
 from rich.console import Console
 from rich.table import Table
 
-from lottery_ray import cluster, sweep
-from lottery_ray.cluster import Check
 from lottery_ray.errors import InputError
 from lottery_ray.study import Study, plan
+from lottery_ray.terminal import at_work, flags_of, show_error
+
+if TYPE_CHECKING:
+    from lottery_ray.cluster import Check
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,10 @@ class CheckCluster:
 
 
 def main() -> int:
-    wanted = tyro.cli(CheckCluster, prog="check_cluster.py", description=__doc__)
+    wanted = flags_of(CheckCluster, __doc__)
+    # Ray takes seconds to load, which --help can do without
+    from lottery_ray import cluster, sweep
+
     console = Console(highlight=False)
     try:
         planned = plan(Study(wanted.model, wanted.data, wanted.tasks, kinds=()))
@@ -51,17 +57,21 @@ def main() -> int:
         if wanted.gpus:
             console.print(f"waiting for {wanted.gpus} GPUs, {wanted.minutes:g} minutes at most")
             cluster.wait_for_gpus(wanted.gpus, 60 * wanted.minutes)
-        checks = cluster.check(cluster.Needs(wanted.root, planned, wanted.disk))
+        with at_work(console, "checking every node"):
+            checks = cluster.check(cluster.Needs(wanted.root, planned, wanted.disk))
     except InputError as error:
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False)
+        show_error(error)
         return 2
     console.print(table(checks))
     wrong = [one for one in checks if not one.well]
-    console.print(f"{len(wrong)} of {len(checks)} checks failed." if wrong else "All is well.")
+    if wrong:
+        console.print(f"{len(wrong)} of {len(checks)} checks failed. Next: mend them, and check again.")
+    else:
+        console.print(f"All is well. Next: jobs/sweep.py, submitted alike, with --root {wanted.root}")
     return 1 if wrong else 0
 
 
-def table(checks: list[Check]) -> Table:
+def table(checks: "list[Check]") -> Table:
     """A line per check and node."""
     made = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("check", "node", "", "found", "what to do"):

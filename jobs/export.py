@@ -1,6 +1,7 @@
 """Export a ticket as a plain Hugging Face folder that any from_pretrained loads.
 
-python jobs/export.py results/demo KEY --to my-ticket
+Examples:
+    python jobs/export.py results/demo KEY --to my-ticket
 """
 
 import sys
@@ -11,11 +12,12 @@ import tyro
 from rich.console import Console
 
 from lottery_ray.errors import InputError
+from lottery_ray.terminal import at_work, flags_of, show_error
 
 
 def main(
-    root: tyro.conf.Positional[str],
-    ticket: tyro.conf.Positional[str],
+    root: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ROOT")]],
+    ticket: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="KEY")]],
     to: Annotated[Path, tyro.conf.arg(metavar="FOLDER")],
     retrained: bool = False,
 ) -> int:
@@ -27,15 +29,18 @@ def main(
         to: The folder to write; it must be new or empty.
         retrained: Export the retrained weights (kept with --keep-retrained), not the fine-tuned ones.
     """
-    from lottery_ray.export import export_ticket
-
+    console = Console(soft_wrap=True, highlight=False)
     try:
-        record = export_ticket(root, ticket, to, retrained=retrained)
+        with at_work(console, "loading torch") as say:
+            from lottery_ray.export import export_ticket
+
+            say(f"writing {to}")
+            record = export_ticket(root, ticket, to, retrained=retrained)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        show_error(error)
         return 2
     score = record.result["retrained" if retrained else "pruned"]
-    Console(soft_wrap=True, highlight=False).print(
+    console.print(
         f"Wrote {to}: {record.labels['task']}, {record.labels['method']} {record.labels['kind']},"
         f" dev score {score:.3f}. Load it with\n"
         f'  AutoModelForSequenceClassification.from_pretrained("{to}")',
@@ -45,4 +50,4 @@ def main(
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main, config=(tyro.conf.FlagCreatePairsOff,)))
+    sys.exit(flags_of(main, __doc__))

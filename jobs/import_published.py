@@ -1,20 +1,26 @@
-"""Make a root of what the paper's authors published, which report.py reads like any other.
+"""Make a root of what the paper's authors published, which report.py reads.
 
-python jobs/import_published.py masks.parquet results/published --results published_results.csv
+Examples:
+    python jobs/import_published.py masks.parquet results/published --results published_results.csv
 """
 
+import shlex
 import sys
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 from rich.console import Console
 
 from lottery_ray.errors import InputError
 from lottery_ray.published import import_published
+from lottery_ray.terminal import at_work, flags_of, show_error
 
 
 def main(
-    masks: tyro.conf.Positional[Path], root: tyro.conf.Positional[str], results: Path | None = None
+    masks: tyro.conf.Positional[Annotated[Path, tyro.conf.arg(metavar="MASKS")]],
+    root: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="ROOT")]],
+    results: Annotated[Path | None, tyro.conf.arg(metavar="CSV")] = None,
 ) -> int:
     """Make a root of published masks and scores.
 
@@ -23,12 +29,13 @@ def main(
         root: The folder or URI to write; new, or one of published records.
         results: A CSV file of scores: setting, task, mean, std_sample, main_metric.
     """
-    try:
-        found = import_published(masks, root, results)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     console = Console(soft_wrap=True, highlight=False, markup=False)
+    try:
+        with at_work(console, f"writing masks and scores to {root}"):
+            found = import_published(masks, root, results)
+    except InputError as error:
+        show_error(error)
+        return 2
     for family, (method, network) in found.families.items():
         console.print(f"  {family}: {method}, {network}")
     console.print(
@@ -36,9 +43,9 @@ def main(
     )
     if found.skipped:
         console.print(f"Passed over, no network of a report: {', '.join(found.skipped)}")
-    console.print(f'Next: python jobs/report.py "{root}"')
+    console.print(f"Next: python jobs/report.py {shlex.quote(root)}")
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main))
+    sys.exit(flags_of(main, __doc__))

@@ -1,4 +1,9 @@
-"""Analyse a finished or half-finished root: python jobs/report.py ROOT."""
+"""Analyse a finished or half-finished root.
+
+Examples:
+    python jobs/report.py results/demo
+    python jobs/report.py results/demo results/other
+"""
 
 import sys
 import webbrowser
@@ -6,8 +11,8 @@ from typing import Annotated
 
 import tyro
 
-from analysis import report
 from lottery_ray.errors import InputError
+from lottery_ray.terminal import flags_of, show_error
 
 
 def main(
@@ -26,13 +31,16 @@ def main(
         other_only: The same, of the second root.
         open: Show the page in a browser.
     """
+    # it brings pandas and matplotlib, which --help can do without
+    from analysis import report
+
     try:
         if other:
             index = report.write_two(root, other, only=only, other_only=other_only)
         else:
             index = report.write(root, only=only)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        show_error(error)
         return 2
     if open:
         webbrowser.open(index.as_uri())
@@ -40,4 +48,4 @@ def main(
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main, config=(tyro.conf.FlagCreatePairsOff,)))
+    sys.exit(flags_of(main, __doc__))

@@ -1,17 +1,18 @@
-"""Fetch the model and data of a study to this machine, so that trials on it need no network.
+"""Fetch a study's model and data to this machine, so that trials need no network.
 
-python jobs/stage.py
-python jobs/stage.py --model roberta-base --tasks mrpc rte
+Examples:
+    python jobs/stage.py
+    python jobs/stage.py --model roberta-base --tasks mrpc rte
 """
 
 import sys
 from dataclasses import dataclass
 
-import tyro
+from rich.console import Console
 
 from lottery_ray.errors import InputError
 from lottery_ray.study import Study, plan
-from lottery_ray.work import read_inputs
+from lottery_ray.terminal import at_work, flags_of, show_error
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,20 @@ class Stage:
 
 
 def main() -> int:
-    stage = tyro.cli(Stage, prog="stage.py", description=__doc__)
+    stage = flags_of(Stage, __doc__)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
-        read_inputs(plan(Study(stage.model, stage.data, stage.tasks)))
+        with at_work(console, "loading torch") as say:
+            from lottery_ray.work import read_inputs
+
+            say("looking at the model")
+            planned = plan(Study(stage.model, stage.data, stage.tasks))
+            read_inputs(planned, say)
     except (InputError, OSError) as error:  # the hub's client raises the latter
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        show_error(error)
         return 2
+    console.print(f"{stage.model} and the data of {', '.join(stage.tasks)} are on this machine.")
+    console.print("Next: python jobs/sweep.py, with the same --model, --data and --tasks.")
     return 0
 
 

@@ -1,9 +1,11 @@
 """What is done, running and failed in a root, while a sweep runs there and after.
 
-python jobs/status.py results/demo
-python jobs/status.py s3://bucket/paper --watch
+Examples:
+    python jobs/status.py results/demo
+    python jobs/status.py s3://bucket/paper --watch
 """
 
+import shlex
 import sys
 import time
 from typing import Annotated
@@ -16,10 +18,12 @@ from rich.table import Table
 from rich.text import Text
 
 from lottery_ray.errors import InputError
-from lottery_ray.journal import Failed, Planned, Sweep, planned, sweeps
+from lottery_ray.journal import Planned, Sweep, planned, sweeps
 from lottery_ray.progress import by_cause, duration
+from lottery_ray.replay import REPLAY, of_node
 from lottery_ray.store import Store
 from lottery_ray.study import STAGES
+from lottery_ray.terminal import flags_of, show_error
 
 EVERY = 5.0
 """Seconds between two looks."""
@@ -35,36 +39,45 @@ def main(
         root: A folder or URI that a sweep writes to or has written to.
         watch: Look again every few seconds, until the sweep ends.
     """
-    console = Console(highlight=False)
+    # lines of words are wrapped by the terminal, so that a command or a path can be copied
+    console = Console(highlight=False, soft_wrap=True)
     try:
         store = Store.open(root)
-        if not watch or not console.is_terminal:
-            console.print(status(store)[0])
-            return 0
-        with Live(console=console, auto_refresh=False) as live:
-            while True:
-                view, runs = status(store)
-                live.update(view, refresh=True)
-                if not runs:
-                    return 0
-                time.sleep(EVERY)
+        if watch and console.is_terminal:
+            follow(store, console)
+        view, runs, recorded = status(store)
+        name = shlex.quote(store.absolute)
+        then = f"status.py {name} --watch" if runs else f"report.py {name}" if recorded else "sweep.py --help"
+        console.print(Group(view, Text(f"Next: python jobs/{then}", style="dim")))
+        return 0
     except InputError as error:
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False)
+        show_error(error)
         return 2
     except KeyboardInterrupt:
         return 130
 
 
-def status(store: Store) -> tuple[RenderableType, bool]:
-    """What to show, and whether a sweep runs: all that run, or else the last one."""
+def follow(store: Store, console: Console) -> None:
+    """Until no sweep runs."""
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        while True:
+            view, runs, _ = status(store)
+            live.update(view, refresh=True)
+            if not runs:
+                return
+            time.sleep(EVERY)
+
+
+def status(store: Store) -> tuple[RenderableType, bool, bool]:
+    """What to show, of all sweeps that run or else of the last one; whether one runs; whether anything is
+    done."""
     now, recorded = time.time(), store.recorded()
     known = sweeps(store)
     alive = [sweep for sweep in known if sweep.ended is None and not sweep.gone(now)]
     views = [of_sweep(sweep, planned(store, sweep), recorded, now) for sweep in alive or known[-1:]]
     if not views:
         views = [Text(f"{len(recorded)} nodes are done. No sweep has left a journal here.")]
-    ends = Text(f"Next: python jobs/report.py '{store.absolute}'", style="dim")
-    return Group(*views, ends), bool(alive)
+    return Group(*views), bool(alive), bool(recorded)
 
 
 def of_sweep(sweep: Sweep, nodes: list[Planned], recorded: set[str], now: float) -> RenderableType:
@@ -76,7 +89,7 @@ def of_sweep(sweep: Sweep, nodes: list[Planned], recorded: set[str], now: float)
         word = "was running" if sweep.gone(now) else "running"
         for node, since in sorted(sweep.running.items(), key=lambda item: item[1]):
             parts.append(Text(f"{word}  {titles.get(node, node)} · {duration(sweep.heard - since)}"))
-    return Group(*parts, *failures(sweep.failures, sweep.dropped))
+    return Group(*parts, *failures(sweep, recorded))
 
 
 def headline(sweep: Sweep, done: int, total: int, now: float) -> str:
@@ -114,18 +127,21 @@ def by_stage(sweep: Sweep, nodes: list[Planned], recorded: set[str], now: float)
     return table
 
 
-def failures(failed: tuple[Failed, ...], dropped: int) -> list[RenderableType]:
-    """Grouped by cause, whose numbers may differ; the most frequent first."""
+def failures(sweep: Sweep, recorded: set[str]) -> list[RenderableType]:
+    """Those that were not done since, grouped by cause, whose numbers may differ; the most frequent first."""
+    failed = [failure for failure in sweep.failures if failure.key not in recorded]
     if not failed:
         return []
-    parts: list[RenderableType] = [
-        Text(f"\n{len(failed)} failed; {dropped} that need them cannot run", style="bold red")
-    ]
+    count = f"{len(failed)} failed; {sweep.dropped} that need them cannot run"
+    parts: list[RenderableType] = [Text(f"\n{count}", style="bold red")]
     for alike in sorted(by_cause(failed), key=len, reverse=True):
         first = alike[0]
-        parts.append(Text(f"{len(alike)} x  {first.cause}\n     {first.title}, log: {first.log}"))
-    return parts
+        lines = [f"{len(alike)} x  {first.cause}", f"     {first.title}", f"     log: {first.log}"]
+        if sweep.command and first.key:
+            lines.append(f"     replay: {of_node(sweep.command, first.key)}")
+        parts.append(Text("\n".join(lines)))
+    return [*parts, Text(REPLAY)] if sweep.command else parts
 
 
 if __name__ == "__main__":
-    sys.exit(tyro.cli(main, config=(tyro.conf.FlagCreatePairsOff,)))
+    sys.exit(flags_of(main, __doc__))

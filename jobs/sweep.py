@@ -1,18 +1,24 @@
-"""Run a study: fine-tune, search, tickets, retrain, report. What is done already is not run again.
+"""Run a study: fine-tune, search, draw tickets, retrain, report.
 
-python jobs/sweep.py demo
-python jobs/sweep.py glue --model bert-base-uncased --data ~/glue --tasks mrpc rte --root results/mrpc
-python jobs/sweep.py paper --root s3://bucket/paper --gpus-per-trial 0.25
-python jobs/sweep.py paper-as-released --dry-run
+Examples:
+    python jobs/sweep.py demo
+    python jobs/sweep.py glue --data ~/glue --tasks mrpc rte --root results/mine
+    python jobs/sweep.py paper --root s3://bucket/paper --gpus-per-trial 0.25
+    python jobs/sweep.py paper-as-released --dry-run
 
-Exit status: 0 if all is done, 1 if nodes failed, 2 for bad input, 3 if the budget ended it, 130 if something
-else did.
+Each of these presets takes the same flags: python jobs/sweep.py glue --help
+
+Exit status:
+    0    all is done
+    1    nodes failed; the end says which, why, and how to replay one
+    2    bad input; nothing was run
+    3    the budget is used up
+    130  interrupted
 """
 
 import math
 import sys
 from collections.abc import Set
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -20,6 +26,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from lottery_ray import replay
 from lottery_ray.budget import units
 from lottery_ray.calibration import Canary, canaries
 from lottery_ray.errors import InputError
@@ -30,17 +37,16 @@ from lottery_ray.nodes import Finetune, HubModel, Node, key, processes, title
 from lottery_ray.progress import Progress, by_cause, duration
 from lottery_ray.store import Record, Store
 from lottery_ray.study import PRESETS, Plan, Site, Study, chosen, count_by_stage, few_held_out, plan
+from lottery_ray.terminal import at_work, flags_of_one, show_error
 from lottery_ray.tracking import UNTRACKED, Tracking
 from lottery_ray.tracking import check as check_tracking
 from lottery_ray.wandb_run import how_to_upload
 
 
 @dataclass(frozen=True)
-class Sweep:
-    """A study, where to run it, and how."""
+class How:
+    """How far to go, and how to look at what fails."""
 
-    study: Annotated[Study, tyro.conf.arg(name="")]
-    site: Annotated[Site, tyro.conf.arg(name="")]
     dry_run: bool = False
     """Say what is done, what would run, and how long that takes, and stop."""
     list_nodes: bool = False
@@ -49,18 +55,29 @@ class Sweep:
     """With --dry-run: run the canaries, some seconds per task, and forecast from them what no record does."""
     price: float | None = None
     """Of a GPU-hour (a CPU-hour, where trials have no GPU), for the cost in --dry-run."""
-    tracking: Annotated[Tracking, tyro.conf.arg(name="")] = UNTRACKED
     debug: bool = False
     """Run in this one process, without Ray, and stop at the first exception."""
+    node: str | None = None
+    """Run the node with this key alone, as --debug does. What it needs must be done."""
+    pdb: bool = False
+    """With --debug or --node: open Python's debugger where an exception was raised."""
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A study, where to run it, and how. The flags of the study have no prefix, and come first in --help."""
+
+    how: Annotated[How, tyro.conf.arg(name="run"), tyro.conf.OmitArgPrefixes]
+    site: Annotated[Site, tyro.conf.arg(name="site"), tyro.conf.OmitArgPrefixes]
+    tracking: Annotated[Tracking, tyro.conf.arg(name="tracking"), tyro.conf.OmitArgPrefixes]
+    study: Annotated[Study, tyro.conf.arg(name="")]
 
 
 def main() -> int:
-    sweep = tyro.extras.overridable_config_cli(
-        {name: (preset.help, Sweep(preset.study, preset.site)) for name, preset in PRESETS.items()},
-        prog="sweep.py",
-        description=__doc__,
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
+    presets = {
+        name: (one.help, Sweep(How(), one.site, UNTRACKED, one.study)) for name, one in PRESETS.items()
+    }
+    sweep = flags_of_one(presets, __doc__)
     console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
         return run(sweep, console)
@@ -69,43 +86,75 @@ def main() -> int:
         return 2
 
 
-def show_error(error: InputError) -> None:
-    Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", highlight=False, markup=False)
-
-
 def run(sweep: Sweep, console: Console) -> int:
     check(sweep)
-    planned = plan(sweep.study)
-    if sweep.dry_run:
+    with at_work(console, "reading model and data"):
+        planned = plan(sweep.study)
+    if sweep.how.dry_run:
         show_plan(sweep, planned, console)
         return 0
-    done, outdated = Store.open(sweep.site.root, create=True).set_aside_outdated()
+    if sweep.how.node is not None:
+        return run_node(sweep, planned, replay.chosen(planned, sweep.how.node), console)
+    with at_work(console, f"reading the records of {sweep.site.root}"):
+        done, outdated = Store.open(sweep.site.root, create=True).set_aside_outdated()
     for record in outdated:
         console.print(f"{record.key} was made from another run of its parents, and is made again.")
     missing = [node for node in planned.nodes if key(node) not in done]
-    console.print(
-        f"{len(planned.nodes)} nodes, {len(missing)} to run; root {sweep.site.root}", highlight=False
-    )
+    console.print(f"{len(planned.nodes)} nodes, {len(missing)} to run; root {sweep.site.root}")
     show_few_held_out(sweep.study, console)
     store = Store.open(sweep.site.root)
-    if missing and (said := check_tracking(sweep.tracking, store)):
-        console.print(said)
+    if missing:
+        ask_trackers(sweep.tracking, store, console)
     for model in {model for node in missing if isinstance(model := getattr(node, "model", None), HubModel)}:
-        check_hub_model(model, sweep.study.recipe)
+        with at_work(console, f"looking for {model.name} in the cache and on the hub"):
+            check_hub_model(model, sweep.study.recipe)
     progress = Progress(
         planned.nodes,
         {n for n in planned.nodes if key(n) in done},
         console,
         forecast=from_records(done.values()),
+        command=replay.command_line(),
     )
     if missing:
         # a live display would write over a debugger's prompt
-        with nullcontext() if sweep.debug else progress, Journal(store, progress):
+        display = replay.debugger(sweep.how.pdb) if sweep.how.debug else progress
+        with Journal(store, progress), display:
             runner(sweep).run_plan(planned, sweep.site, progress, sweep.tracking)
     reported = report(progress, sweep.site.root)
     if sweep.tracking.wandb != "disabled" and (said := how_to_upload(store)):
         console.print(said)
     return show_end(progress, console) or reported
+
+
+def run_node(sweep: Sweep, planned: Plan, node: Node, console: Console) -> int:
+    """One alone, which leaves no journal and no report. Returns the exit status."""
+    root = sweep.site.root
+    recorded = Store.open(root).recorded() if Store.exists(root) else set()
+    name = f"{title(node)} ({key(node)})"
+    if key(node) in recorded:
+        console.print(f"{name} is done: it has a record in {root}. Nothing was run.")
+        return 0
+    replay.check_parents(node, recorded, root)
+    with at_work(console, "loading torch"):
+        from lottery_ray import debug
+    ask_trackers(sweep.tracking, Store.open(root, create=True), console)
+    progress = Progress(planned.nodes, {n for n in planned.nodes if key(n) in recorded}, console)
+    with replay.debugger(sweep.how.pdb):
+        debug.run_plan(planned, sweep.site, progress, sweep.tracking, node)
+    if node in progress.done:
+        console.print(f"{name} is done. The same command without --node goes on with the rest.")
+        return 0
+    return show_end(progress, console)
+
+
+def ask_trackers(tracking: Tracking, store: Store, console: Console) -> None:
+    """Raises InputError if one cannot track nodes here."""
+    if not tracking:
+        return
+    with at_work(console, "asking the trackers"):
+        said = check_tracking(tracking, store)
+    if said:
+        console.print(said)
 
 
 def check(sweep: Sweep) -> None:
@@ -116,24 +165,28 @@ def check(sweep: Sweep) -> None:
         ("--gpus-per-trial", None if site.gpus_per_trial == "packed" else site.gpus_per_trial, 0),
         ("--checkpoint-minutes", site.checkpoint_minutes, 0),
         ("--budget", site.budget, 0),
-        ("--price", sweep.price, 0),
+        ("--price", sweep.how.price, 0),
     ):
         # not >= refuses nan as well
         if value is not None and not value >= least:
             raise InputError(f"{flag} {value:g}: must be at least {least}.")
     for flag, given in (
-        ("--calibrate", sweep.calibrate),
-        ("--list-nodes", sweep.list_nodes),
-        ("--price", sweep.price is not None),
+        ("--calibrate", sweep.how.calibrate),
+        ("--list-nodes", sweep.how.list_nodes),
+        ("--price", sweep.how.price is not None),
     ):
-        if given and not sweep.dry_run:
+        if given and not sweep.how.dry_run:
             raise InputError(f"{flag}: belongs to --dry-run; add that.")
+    if sweep.how.node is not None and sweep.how.dry_run:
+        raise InputError("--node runs a node, and --dry-run nothing: leave one of them out.")
+    if sweep.how.pdb and not sweep.how.debug and sweep.how.node is None:
+        raise InputError("--pdb: belongs to --debug or --node; add one of them.")
 
 
 def runner(sweep: Sweep) -> Any:
     """The module that runs nodes. Each is imported only where it is used: debug mode must work where Ray is
     not installed, and a driver needs no torch."""
-    if sweep.debug:
+    if sweep.how.debug:
         from lottery_ray import debug
 
         return debug
@@ -146,22 +199,23 @@ def runner(sweep: Sweep) -> Any:
     return ray_sweep
 
 
-def records(root: str) -> dict[str, Record]:
+def records(root: str, console: Console) -> dict[str, Record]:
     """Those of a root, by their keys; none if there is no root yet."""
     if not Store.exists(root):
         return {}
-    return {record.key: record for record in Store.open(root).records()}
+    with at_work(console, f"reading the records of {root}"):
+        return {record.key: record for record in Store.open(root).records()}
 
 
 def show_plan(sweep: Sweep, planned: Plan, console: Console) -> None:
-    found = records(sweep.site.root)
+    found = records(sweep.site.root, console)
     forecast = from_records(found.values())
     first = first_trials(planned, found.keys())
-    if sweep.calibrate and first:
+    if sweep.how.calibrate and first:
         console.print(f"measuring {', '.join(canary.finetune.task for canary in first)}")
         for canary, measured in runner(sweep).calibrate(planned, sweep.site, first).items():
             forecast.calibrate(canary.finetune, measured)
-    if sweep.list_nodes:
+    if sweep.how.list_nodes:
         for node in planned.nodes:
             state = "done  " if key(node) in found else "to run"
             console.print(f"{state}  {key(node)}  {title(node)}", markup=False)
@@ -171,7 +225,7 @@ def show_plan(sweep: Sweep, planned: Plan, console: Console) -> None:
     missing = [node for node in planned.nodes if key(node) not in found]
     if missing:
         show_forecast(sweep, missing, forecast, console)
-        if first and not sweep.calibrate:
+        if first and not sweep.how.calibrate:
             tasks = ", ".join(canary.finetune.task for canary in first)
             console.print(f"--calibrate measures {tasks}, in some seconds each.")
     console.print("Nothing was run. Leave out --dry-run to run it.")
@@ -205,8 +259,9 @@ def show_forecast(sweep: Sweep, missing: list[Node], forecast: Forecast, console
         for place, each in enumerate((value, *forecast.range(node))):
             hours[place] += each * units(processes(node), site, gpus) / 3600
     console.print(f"\nTo run: about {_about(hours)} {unit}-hours")
-    if sweep.price is not None:
-        console.print(f"Cost: about {_about([sweep.price * each for each in hours])}")
+    if sweep.how.price is not None:
+        cost = _about([sweep.how.price * each for each in hours])
+        console.print(f"Cost: about {cost}, at {sweep.how.price:g} per {unit}-hour")
     console.print(f"Memory: {memory(forecast.memory)}")
     console.print(f"From {forecast.basis(missing)}")
     console.print(by_slots(seconds, unit, gpus or site.cpus_per_trial))
@@ -296,8 +351,8 @@ def show_end(progress: Progress, console: Console) -> int:
     """What did not get done, and the exit status."""
     left = len(progress.nodes) - len(progress.done) - len(progress.failures) - len(progress.dropped)
     if left:
-        why = f" ({progress.stopped})" if progress.stopped else ""
-        console.print(f"\nEnded with {left} nodes still to run{why}. Run the same command again to go on.")
+        why = progress.stopped or "interrupted"
+        console.print(f"\nEnded with {left} nodes still to run ({why}). Run the same command again to go on.")
     if not progress.failures:
         return 0 if not left else 3 if progress.stopped else 130
     count = len(progress.failures)
@@ -307,6 +362,8 @@ def show_end(progress: Progress, console: Console) -> int:
         others = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
         console.print(f"  {title(alike[0].node)}{others}: {alike[0].cause}")
         console.print(f"    log: {alike[0].log}")
+        console.print(f"    replay: {replay.of_node(progress.command, key(alike[0].node))}")
+    console.print(replay.REPLAY)
     console.print("Run the same command again to try them again; everything else is kept.")
     return 1
 

@@ -1,6 +1,6 @@
-"""Runs beside Ray on a spot machine, and drains its node when the cloud gives notice.
+"""Runs beside Ray on a spot machine; drains its node when the cloud gives notice.
 
-nohup setsid python jobs/watch_preemption.py aws > /tmp/watch_preemption.log 2>&1 < /dev/null &
+    nohup setsid python jobs/watch_preemption.py aws > /tmp/watch_preemption.log 2>&1 < /dev/null &
 
 It ends when Ray is gone from the machine. What happens on a notice: docs/cluster.md.
 """
@@ -13,6 +13,7 @@ import tyro
 
 from lottery_ray import preemption
 from lottery_ray.errors import InputError
+from lottery_ray.terminal import flags_of, show_error
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,12 @@ class WatchPreemption:
 
 
 def main() -> int:
-    wanted = tyro.cli(WatchPreemption, prog="watch_preemption.py", description=__doc__)
+    wanted = flags_of(WatchPreemption, __doc__)
     given = {name: value for name in ("grace", "url") if (value := getattr(wanted, name)) is not None}
     try:
         preemption.watch(replace(preemption.CLOUDS[wanted.cloud], **given), preemption.raylet(wanted.node_id))
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        show_error(error)
         return 2
     return 0
 

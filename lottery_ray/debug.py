@@ -12,30 +12,39 @@ from lottery_ray import canary
 from lottery_ray.budget import Budget, units
 from lottery_ray.calibration import Calibration, Canary, canaries
 from lottery_ray.errors import InputError
-from lottery_ray.nodes import key, processes, title
+from lottery_ray.nodes import Node, key, processes, title
 from lottery_ray.progress import Progress
 from lottery_ray.study import Plan, Site
 from lottery_ray.tracking import UNTRACKED, Tracking
 from lottery_ray.trial import run
 
 
-def run_plan(plan: Plan, site: Site, progress: Progress, track: Tracking = UNTRACKED) -> None:
+def run_plan(
+    plan: Plan,
+    site: Site,
+    progress: Progress,
+    track: Tracking = UNTRACKED,
+    only: Node | None = None,
+) -> None:
     """Run what is missing, parents first, on the GPU if there is one.
 
+    only: this one node, whose parents are done, after its canary, if it has one.
+
     Raises InputError if a node has more processes than there are GPUs."""
-    cpu = _cpu(site)
-    most = max(processes(node) for node in plan.nodes)
+    cpu, nodes = _cpu(site), plan.nodes if only is None else (only,)
+    most = max(processes(node) for node in nodes)
     if not cpu and most > torch.cuda.device_count():
         raise InputError(f"--recipe.processes {most}: this machine has {torch.cuda.device_count()} GPUs.")
     given = site.gpus_per_trial
     gpus = 0 if cpu else 1 if given in (None, "packed") else float(given)
     allowed = Budget(site.budget, "CPU" if cpu else "GPU")
-    for first in dict.fromkeys(canaries(plan.nodes, progress.done).values()):
+    before = canaries(plan.nodes, progress.done)
+    for first in dict.fromkeys(before[node] for node in nodes if node in before):
         progress.started(first.finetune)
         with _counted(allowed, 0.0, units(1, site, gpus)):
             measured = canary.run(first.finetune, site.root, plan.folders, cpu=cpu)
         progress.checked(first.finetune, measured)
-    for node in plan.nodes:
+    for node in nodes:
         if node in progress.done:
             continue
         expected = progress.forecast.seconds(node) or 0.0, units(processes(node), site, gpus)

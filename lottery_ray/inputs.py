@@ -41,7 +41,10 @@ def model(name: str, recipe: Recipe, folders: dict[str, str]) -> Model:
         return found
     repository, _, commit = name.partition("@")
     if name.startswith((".", "/", "~")) or repository.count("/") > 1:
-        raise InputError(f"--model {name}: no such folder.")
+        raise InputError(
+            f"--model {name}: no such folder. Name one with config.json and model.safetensors, or a model on"
+            " the hub."
+        )
     if not re.fullmatch("[0-9a-f]{40}", commit):
         # a branch moves on; a commit, as the presets have, needs no network here
         commit = _hub_config(repository, commit or None).parent.name

@@ -36,11 +36,12 @@ class Planned:
 
 @dataclass(frozen=True)
 class Failed:
-    """A node that failed for good, and how many that need it did not run. log: where the traceback is."""
+    """A node that failed for good. log: where the traceback is. key: "" in journals of older versions."""
 
     title: str
     cause: str
     log: str
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Sweep:
     """What a sweep last said. Times are in seconds since the epoch.
 
     running: {key: since when}. dropped: nodes that cannot run since one that they need has failed.
-    seconds_left: by the sweep's own estimate. ended: in words; None while it runs.
+    seconds_left: by the sweep's own estimate. ended: in words; None while it runs. command: as
+    `replay.command_line` gives it; "" in journals of older versions.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Sweep:
     dropped: int
     seconds_left: float | None
     ended: str | None
+    command: str = ""
 
     def gone(self, now: float) -> bool:
         """It has not ended, and is silent."""
@@ -105,10 +108,11 @@ class Journal:
             begun=self.begun,
             heard=now,
             running={key(node): now - time.monotonic() + since for node, since in running.items()},
-            failures=tuple(Failed(title(f.node), f.cause, f.log) for f in failures),
+            failures=tuple(Failed(title(f.node), f.cause, f.log, key(f.node)) for f in failures),
             dropped=len(self.progress.dropped),
             seconds_left=self.progress.seconds_left(),
             ended=ended,
+            command=self.progress.command,
         )
         # the work goes on where its journal cannot be written
         with contextlib.suppress(InputError):

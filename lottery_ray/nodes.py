@@ -99,13 +99,13 @@ class Recipe:
     precision: Precision = "fp32"
     """Of training and evaluation; bf16 is faster, not equivalent."""
     layout: Layout = "compacted"
-    """Retrain structured tickets with their pruned parts cut out, or multiplied by zero. With dropout
-    the two draw different random numbers."""
+    """Retrain structured tickets with their pruned parts cut out, or multiplied by zero.
+    With dropout the two draw different random numbers."""
     threads: int = 1
     """CPU threads of a process; results differ in their last bits between numbers of threads."""
     processes: int = before(1)
-    """Processes, each with a GPU, that share every batch of a training; with dropout their number changes the
-    random numbers drawn."""
+    """Processes, each with a GPU, that share every batch of a training.
+    With dropout their number changes the random numbers drawn."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from rich.text import Text
 
 from lottery_ray.calibration import Calibration
 from lottery_ray.forecast import Forecast, groups
-from lottery_ray.nodes import Finetune, Node, stage, title
+from lottery_ray.nodes import Finetune, Node, key, stage, title
+from lottery_ray.replay import of_node
 from lottery_ray.schedule import cost
 from lottery_ray.study import STAGES
 
@@ -33,7 +34,8 @@ class Failure:
 class Progress:
     """What has happened to the nodes of a sweep, and its display.
 
-    nodes: all that the study needs; done: those that had a record before.
+    nodes: all that the study needs; done: those that had a record before. command: the sweep's, as
+    `replay.command_line` gives it.
     """
 
     nodes: tuple[Node, ...]
@@ -46,6 +48,7 @@ class Progress:
     forecast: Forecast = field(default_factory=Forecast)
     stopped: str = ""
     """Why a sweep ended before its time."""
+    command: str = ""
 
     def __post_init__(self) -> None:
         # since a line per node must not look at every node: one of each group, and the cost of what is left
@@ -103,7 +106,13 @@ class Progress:
         self.dropped += dropped
         for gone in (failure.node, *dropped):
             self._leave(gone, -cost(gone))
-        self._line(f"FAILED {title(failure.node)} · {failure.cause}")
+        said = f"FAILED {title(failure.node)} · {failure.cause}"
+        self._line(said)
+        if self.console.is_terminal:
+            self.console.print(said, style="red", highlight=False, soft_wrap=True, markup=False)
+        elif self.command:
+            again = of_node(self.command, key(failure.node))
+            self.console.print(f"    replay: {again}", highlight=False, soft_wrap=True, markup=False)
 
     def _line(self, event: str) -> None:
         if not self.console.is_terminal:
@@ -148,7 +157,9 @@ class Progress:
             if columns[-1][name]:
                 table.add_row(name, *(str(column[name]) for column in columns))
         bar = ProgressBar(total=len(self.nodes), completed=len(self.done), width=40)
-        return Group(table, bar, Text(f"{len(self.done)} of {len(self.nodes)} nodes · {self._state()}"))
+        said = Text(f"{len(self.done)} of {len(self.nodes)} nodes · {self._state()}")
+        # a bar ends no line
+        return Group(table, bar, Text(), said)
 
 
 def duration(seconds: float) -> str:

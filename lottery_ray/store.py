@@ -114,7 +114,9 @@ class Store(Root):
         elif create:
             self._write(FORMAT_FILE, json.dumps({"format": FORMAT}).encode())
         else:
-            raise InputError(f"{self.uri} is no root of a study: it has no {FORMAT_FILE}.")
+            raise InputError(
+                f"{self.uri} is no root of a study: it has no {FORMAT_FILE}. Is it the --root of a sweep?"
+            )
         if found > FORMAT:
             raise InputError(
                 f"The root {self.uri} was written by a newer lottery_ray (format {found}; this one reads"

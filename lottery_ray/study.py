@@ -48,8 +48,8 @@ class Choices:
     layer_norm: Literal["all", "survivors"] = "all"
     """Head scores are divided by their layer's norm over all of its heads, or over survivors."""
     later_phases: Literal["accepted", "released"] = "accepted"
-    """The second and third phase start from the accepted mask's scores, or from those of the rejected
-    candidate."""
+    """The second and third phase start from the accepted mask's scores,
+    or from those of the rejected candidate."""
     last_head: Literal["prunable", "kept"] = "prunable"
     """Of a search for heads alone: whether a layer's last head may go."""
     magnitude_step: float = 0.1
@@ -61,11 +61,12 @@ class Choices:
     bad_magnitude: Literal["complement", "largest_removed"] = "complement"
     """Bad magnitude subnetworks keep what good does not, or the smallest weights."""
     super_draws: Literal["exact", "released"] = "exact"
-    """Random and bad counterparts of super-survivors are drawn per seed, random ones from the whole
-    network; or bad ones once, and random ones from what neither super nor bad keeps."""
+    """Random and bad counterparts of super-survivors are drawn per seed, random ones from the whole network;
+    or bad ones once, and random ones from what neither super nor bad keeps."""
     removal: Literal["sound", "released"] = "sound"
-    """A layer without heads keeps its output bias; or, as released, loses it, and a retrained network is
-    scored after a re-load that loses the attention of layers with half their heads."""
+    """A layer without heads keeps its output bias; or, as released, loses it.
+    A retrained network is then scored after a re-load that loses the attention of layers with half their
+    heads."""
 
 
 RELEASED = Choices(
@@ -81,6 +82,9 @@ RELEASED = Choices(
 )
 
 
+# The docstrings of fields are what --help says, which keeps their line breaks.
+
+
 @dataclass(frozen=True)
 class Study:
     """What to find out."""
@@ -88,8 +92,8 @@ class Study:
     model: str = f"{inputs.BERT_BASE.name}@{inputs.BERT_BASE.commit}"
     """A checkpoint: a hub name (optionally name@commit), a local folder, or "embedded"."""
     data: str = inputs.HUB
-    """"hub" (nyu-mll/glue at a pinned commit), a folder of <task>/{train,validation}.parquet, or
-    "embedded"."""
+    """"hub" (nyu-mll/glue at a pinned commit), "embedded",
+    or a folder of <task>/{train,validation}.parquet."""
     tasks: tuple[str, ...] = tuple(GLUE)
     """Tasks, by their names on the hub."""
     seeds: tuple[int, ...] = PAPER_SEEDS
@@ -97,27 +101,30 @@ class Study:
     methods: tuple[str, ...] = ("structured", "magnitude")
     """How to search: structured (heads and MLPs), heads, mlps, magnitude (weights)."""
     kinds: tuple[str, ...] = ("good", "random", "bad")
-    """Which subnetworks to compare: good, random, layer_matched (random, as many in every layer), bad,
-    pretrained (the largest weights of the pre-trained model), super (kept in every seed), super_random,
-    super_bad, transfer (another task's good one)."""
+    """Which subnetworks to compare: good; random; bad;
+    layer_matched (random, as many in every layer);
+    pretrained (the largest weights of the pre-trained model);
+    super (kept in every seed), super_random, super_bad;
+    transfer (another task's good one)."""
     sizes: tuple[Size, ...] = ("stopping",)
     """Of subnetworks: where the search stopped, and fixed shares of each kind of component, such as 0.5."""
     random_draws: int = 1
     """Random and layer-matched subnetworks per good one, each retrained."""
     null_draws: int = 0
-    """Random and layer-matched masks per good one that are scored pruned only: the good one's percentile
-    among them is the test of being good."""
+    """Random and layer-matched masks per good one that are scored pruned only.
+    The good one's percentile among them is the test of being good."""
     baselines: tuple[str, ...] = ()
-    """Controls: random_start (the full model from random weights), frozen (the classification head alone
-    is trained), random_ticket (good and random tickets retrained from random weights), longer_bad (bad
-    tickets retrained for twice the epochs)."""
+    """Controls: random_start (the full model from random weights);
+    frozen (the classification head alone is trained);
+    random_ticket (good and random tickets retrained from random weights);
+    longer_bad (bad tickets retrained for twice the epochs)."""
     train_limit: int | None = None
     """Use this many training examples per task, drawn once. None: all."""
     held_out: float = 0.0
     """Share of the training examples that no training sees, for searches to use."""
     search_data: SearchData = "dev"
-    """What searches are scored on: the dev set, which then also judges what they find; held-out rows; or
-    as many training examples as there are dev ones."""
+    """What searches are scored on: the dev set, which then also judges what they find;
+    held-out rows; or as many training examples as there are dev ones."""
     floor: float = 0.9
     """Share of the full model's score that a good subnetwork must keep; in (0, 1]."""
     down_to: float = 1.0
@@ -127,8 +134,8 @@ class Study:
     recipe: Recipe = Recipe()
     """How networks are trained."""
     parallel_tasks: tuple[str, ...] = ()
-    """With several processes (--recipe.processes): the tasks whose trainings have them, such as the longest,
-    mnli and qqp. None named: all."""
+    """With --recipe.processes: the tasks whose trainings have several, such as mnli and qqp.
+    None named: all."""
 
 
 @dataclass(frozen=True)
@@ -140,19 +147,19 @@ class Site:
     cpus_per_trial: float = 1
     """CPUs that Ray reserves per process of a trial (the recipe's threads are what it uses)."""
     gpus_per_trial: float | Literal["packed"] | None = None
-    """GPUs per trial; 0.25 packs four trials on one, and packed as many as its memory holds, by what records
-    of the root or else canaries measured, if there are CPUs for so many. None: one where the cluster has any,
-    or where an autoscaler is yet to start its machines. Trials of several processes have one for each, unless
-    this is 0."""
+    """GPUs per trial: 0.25 has four trials share one; packed, as many as its memory and the CPUs allow.
+    None: one where the cluster has any, or where an autoscaler is yet to start its machines.
+    Memory is known from the records of the root, or else from canaries.
+    Trials of several processes have a GPU for each, unless this is 0."""
     keep_retrained: bool = False
     """Keep the retrained weights of subnetworks, so that they can be exported. They take much space."""
     checkpoint_minutes: float = 10
-    """How much work a training node may lose when its process is killed: it goes on from a checkpoint that is
-    at most this old."""
+    """Minutes of work that a training may lose when its process is killed.
+    It goes on from a checkpoint that is at most this old."""
     budget: float | None = None
-    """GPU-hours (CPU-hours, where trials have no GPU) that this command may use. What would go beyond them
-    is not started, and what runs when they are used up is stopped; the same command goes on, with as many
-    again."""
+    """GPU-hours (CPU-hours, where trials have no GPU) that this command may use.
+    What would go beyond them is not started; what runs when they are used up is stopped.
+    The same command goes on, with as many again."""
     address: str | None = None
     """A running Ray cluster to join. None: $RAY_ADDRESS, or else this machine."""
 
@@ -168,7 +175,7 @@ class Preset:
 
 PRESETS = {
     "demo": Preset(
-        "The embedded study: a small BERT, pre-trained here on a generated language. Needs nothing.",
+        "A small BERT, pre-trained here on a generated language. Needs nothing.",
         Study(
             model=inputs.EMBEDDED,
             data=inputs.EMBEDDED,
@@ -181,7 +188,7 @@ PRESETS = {
         Site(root="results/demo"),
     ),
     "glue": Preset(
-        "GLUE with the model and data of your choice; three tasks and three seeds to begin with.",
+        "GLUE with your model and data; three tasks and three seeds to begin with.",
         Study(
             tasks=("sst2", "mrpc", "stsb"),
             seeds=PAPER_SEEDS[:3],
@@ -193,7 +200,7 @@ PRESETS = {
         Site(root="results/glue"),
     ),
     "paper": Preset(
-        "The paper's grid: nine tasks, five seeds, bert-base-uncased, 405 nodes. Wants GPUs.",
+        "The paper's grid: nine tasks, five seeds, BERT-base, 405 nodes. Wants GPUs.",
         Study(down_to=0.3),
         Site(root="results/paper"),
     ),

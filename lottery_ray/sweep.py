@@ -75,7 +75,10 @@ def run_plan(
     machines that take trials are yet to come.
     """
     store = Store.open(site.root)
-    connect(site.address or os.environ.get("RAY_ADDRESS", "local"))
+    address = site.address or os.environ.get("RAY_ADDRESS", "local")
+    if address != "local":
+        progress.console.print(f"joining the Ray cluster at {address}")
+    connect(address)
     # Tune's own files are of no use after a sweep: what is done is in the root
     scratch = tempfile.mkdtemp(prefix="lottery_ray_tune_")
     nodes = {key(node): node for node in plan.nodes}
@@ -133,7 +136,9 @@ def _of_processes(count: int, one: dict[str, float]) -> dict[str, float]:
 
 
 def _in_words(resources: dict[str, float]) -> str:
-    words = f"{resources['CPU']:g} CPUs and {resources['GPU']:g} GPUs"
+    words = " and ".join(
+        f"{resources[name]:g} {name}{'' if resources[name] == 1 else 's'}" for name in ("CPU", "GPU")
+    )
     return f"{words}, and {resources['memory'] / 2**30:.2g} GiB" if "memory" in resources else words
 
 

@@ -2,9 +2,10 @@
 
 import functools
 import platform
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import pyarrow as pa
 from accelerate import Accelerator
@@ -116,18 +117,19 @@ def pre_trained(model: FolderModel | HubModel, folders: dict[str, str]) -> Path:
     return Path(snapshot_download(model.name, revision=model.commit, allow_patterns=list(MODEL_FILES)))
 
 
-def read_inputs(plan: Plan) -> None:
+def read_inputs(plan: Plan, say: Callable[[str], Any] = lambda words: None) -> None:
     """Read all that a plan's trials read from outside the root, as they do; what is on the hub is fetched
-    unless it is in this machine's cache.
+    unless it is in this machine's cache. say: is told of each step.
 
     Raises InputError, or an OSError of the hub, if something cannot be read.
     """
-    for node in plan.nodes:
-        if isinstance(node, Finetune):
-            if not isinstance(node.model, Pretrain):
-                pre_trained(node.model, plan.folders)
-            for split in data.SPLITS:
-                data.table(node.data, TASKS[node.task], split, plan.folders)
+    first = {node.task: node for node in reversed(plan.nodes) if isinstance(node, Finetune)}
+    for number, (task, node) in enumerate(reversed(first.items()), 1):
+        say(f"reading the model and {task}, {number} of {len(first)} tasks")
+        if not isinstance(node.model, Pretrain):
+            pre_trained(node.model, plan.folders)
+        for split in data.SPLITS:
+            data.table(node.data, TASKS[task], split, plan.folders)
 
 
 @functools.cache

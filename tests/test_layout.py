@@ -12,8 +12,9 @@ from tests.folders import data_folder, model_folder
 
 ROOT = Path(__file__).parents[1]
 TORCH_FREE = [
-    "streams errors tasks adapters language masks nodes schedule tickets roots store inputs rows study",
-    "recorded calibration forecast budget published progress journal preemption tracking wandb_run",
+    "streams errors terminal tasks adapters language masks nodes schedule tickets roots store inputs rows",
+    "study recorded calibration forecast budget published replay progress journal preemption tracking",
+    "wandb_run",
 ]
 TORCH = [
     "allocator data tokenised dropout networks pruning models micro_batches importance search checkpoints",
@@ -119,6 +120,16 @@ def test_the_command_line_plans_without_anything_heavy(arguments: list[str], tmp
     found = loaded(code)
     assert "tyro" in found
     assert not found & set(HEAVY)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "jobs").glob("*.py")))
+def test_help_takes_no_time_for_what_is_heavy(name: str) -> None:
+    code = (
+        f"import runpy\nsys.argv = ['{name}.py', '--help']\n"
+        f"try:\n    runpy.run_path('jobs/{name}.py', run_name='__main__')\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+    )
+    assert not loaded(code) & {*HEAVY, "matplotlib"}
 
 
 def test_debug_mode_runs_where_ray_and_wandb_are_not_installed(tmp_path: Path) -> None:

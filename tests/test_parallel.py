@@ -144,7 +144,7 @@ def test_a_study_on_ray_whose_second_process_is_killed_equals_one_in_debug_mode(
         ranks(driver.pid)[1].kill()
         output, _ = driver.communicate(timeout=300)
     assert driver.returncode == 0, output
-    assert "of 2 processes: 2 CPUs, 0 GPUs" in output
+    assert "of 2 processes: 2 CPUs and 0 GPUs" in output
     assert "its process died, and it will run again" in output
     run(command(inputs, tmp_path / "undisturbed", *two[:-2], "--debug"))
     assert_equal(tmp_path / "killed", tmp_path / "undisturbed")

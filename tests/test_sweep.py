@@ -346,14 +346,14 @@ assert progress.done == set(nodes), progress.failures
 """
 
 
-@pytest.mark.parametrize(("cpus", "gpus"), [("0.25", "0.25"), ("1", "0.5")])
+@pytest.mark.parametrize(("cpus", "gpus"), [("0.25 CPUs", "0.25 GPUs"), ("1 CPU", "0.5 GPUs")])
 def test_a_gpu_takes_as_many_trials_as_its_memory_and_the_cpus_hold(
     cpus: str, gpus: str, tmp_path: Path
 ) -> None:
     # Ray is told of a GPU; the trials, which do nothing, need none
     told = {"RAY_OVERRIDE_RESOURCES": '{"GPU": 1, "CPU": 2}'}
-    output = run([sys.executable, "-c", PACKED, str(tmp_path / "root"), cpus], environment=told)
-    assert f"each trial has {cpus} CPUs and {gpus} GPUs, and 1.1 GiB" in output
+    output = run([sys.executable, "-c", PACKED, str(tmp_path / "root"), cpus.split()[0]], environment=told)
+    assert f"each trial has {cpus} and {gpus}, and 1.1 GiB" in output
 
 
 def test_the_root_may_be_on_object_storage(inputs: Path, finished: Path, tmp_path: Path) -> None:
