@@ -1,0 +1,24 @@
+"""What the site has of the repository beside docs/: pages and configuration files at its root.
+
+Links are written for the repository's own page, where README.md stands above docs/; on the site it stands beside them.
+"""
+
+import re
+from pathlib import Path
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+BESIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "cluster.yaml", "clusters/*")
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    for path in sorted(path for pattern in BESIDE for path in ROOT.glob(pattern)):
+        name = path.relative_to(ROOT).as_posix()
+        files.append(File.generated(config, name, abs_src_path=str(path)))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    return re.sub(r"\]\((docs|\.\.)/", "](", markdown)
