@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[1]
 BESIDE = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "cluster.yaml", "clusters/*")
@@ -20,5 +21,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: object) -> str:
-    return re.sub(r"\]\((docs|\.\.)/", "](", markdown)
+def on_page_markdown(markdown: str, *, page: Page, **_: object) -> str:
+    depth = page.file.src_uri.count("/")
+    above, here = "../" * (depth + 1), "../" * depth
+    return re.sub(rf"\]\((docs/|{re.escape(above)})", f"]({here}", markdown)
