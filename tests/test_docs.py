@@ -1,11 +1,12 @@
 """The documentation: every command and code block is run, every link leads somewhere, and the site builds.
 
-The blocks of a page run in a folder like a reader's checkout, as they are: its roots are a small finished study,
-its model and data small ones. Bash takes the commands apart, and what it would have started is checked here, each
-in the way that `check` says. What is not run at all is in NOT_RUN, with the reason.
+The blocks of a page run in a folder like a reader's checkout, as they are: its roots are a small finished
+study or a part of it, its model and data small ones. Bash takes the commands apart, and what it would have
+started is checked here, each in the way that `check` says. What is not run at all is in NOT_RUN, with the reason.
 """
 
 import ast
+import functools
 import importlib
 import os
 import re
@@ -124,11 +125,11 @@ def checkout(finished: Path, inputs: Path, tmp_path_factory: pytest.TempPathFact
     masks = planted_masks()
     masks[(masks["seed"] < 3) & (masks["task"] == "CoLA")].to_parquet(folder / "masks.parquet")
     scores_file().to_csv(folder / "published_results.csv", index=False)
-    for name in PROGRAMS:
-        for place in ("programs", ".venv/bin"):
-            (folder / place).mkdir(parents=True, exist_ok=True)
-            (folder / place / name).write_text(RECORDER)
-            (folder / place / name).chmod(0o755)
+    for bin in (folder / "programs", folder / ".venv" / "bin"):
+        bin.mkdir(parents=True, exist_ok=True)
+        for name in PROGRAMS:
+            (bin / name).write_text(RECORDER)
+            (bin / name).chmod(0o755)
     (folder / ".venv" / "bin" / "activate").touch()
     ticket = next(key for key in kept if records(finished)[key].labels["stage"] == "ticket")
     with pytest.MonkeyPatch.context() as patch:
@@ -205,7 +206,9 @@ def check(words: list[str], checkout: Checkout) -> None:
         case ["python", "-c", code]:
             exec(code, {})
         case ["python", "-m", module, *flags] if module.startswith("benchmarks."):
-            tyro.extras.get_parser(importlib.import_module(module).main).parse_args(flags)
+            # its flags are parsed alone: benchmarks take minutes
+            main = importlib.import_module(module).main
+            tyro.cli(functools.wraps(main)(lambda *_, **__: None), args=flags)
         case ["python", path, *flags]:
             job(Path(path).stem, flags, checkout)
         case ["nohup", "setsid", *rest]:
