@@ -2,7 +2,8 @@
 
 The blocks of a page run in a folder like a reader's checkout, as they are: its roots are a small finished
 study or a part of it, its model and data small ones. Bash takes the commands apart, and what it would have
-started is checked here, each in the way that `check` says. What is not run at all is in NOT_RUN, with the reason.
+started is checked here, each in the way that `check` says. What is not run at all is in NOT_RUN, with the
+reason.
 """
 
 import ast
