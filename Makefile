@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BENCH := $(BIN)/python -m benchmarks
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check install install-dev install-cluster slow cluster-test bench clean
+.PHONY: demo test check docs install install-dev install-cluster slow cluster-test bench clean
 
 demo: install
 	$(BIN)/python jobs/sweep.py demo
@@ -40,6 +40,10 @@ check: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# build/site/index.html; the variable keeps the theme from telling of its successor
+docs: install-dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 install: $(VENV)/installed
 install-dev: $(VENV)/installed-dev
 install-cluster: $(VENV)/installed-cluster
@@ -53,7 +57,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(PIP_INSTALL) --group dev
+	$(PIP_INSTALL) --group dev --group docs
 	touch $@
 
 $(VENV)/installed-cluster: $(VENV)/installed-dev

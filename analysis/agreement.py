@@ -122,9 +122,9 @@ def agreement(groups: Sequence[Group]) -> pd.DataFrame:
 
     n: how many components there are. kept, kept_least, kept_most: mean and extremes of how many a mask
     keeps. share: kept / n. every, never: how many all masks keep, and none. kappa_*, alpha_*: of fleiss_kappa
-    and krippendorff_alpha, see `jackknife`. sizes_*: `sizes_q`. sizes_pairs_not_rejected: of sizes_pairs, see
-    `not_rejected`. components_*: `components_q`; p is that of random masks of the same sizes, by permutation
-    within each mask (see `chance.mean`), and where that is simulated never below 1 / 10,001.
+    and krippendorff_alpha, see `jackknife`. `sizes_*`: `sizes_q`. sizes_pairs_not_rejected: of sizes_pairs,
+    see `not_rejected`. `components_*`: `components_q`; p is that of random masks of the same sizes, by
+    permutation within each mask (see `chance.mean`), and where that is simulated never below 1 / 10,001.
     """
     rows = [
         (*group.place, component, *_row(group.counts.of(component)))

