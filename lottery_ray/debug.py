@@ -51,6 +51,7 @@ def run_plan(plan: Plan, site: Site, progress: Progress) -> None:
                 cpu=cpu,
                 keep_retrained=site.keep_retrained,
                 checkpoint_minutes=site.checkpoint_minutes,
+                extensions=plan.extensions,
             )
         progress.finished(node)
 

@@ -26,6 +26,7 @@ import lottery_ray
 from lottery_ray import allocator, models, parallel
 from lottery_ray.checkpoints import Checkpoints
 from lottery_ray.execute import execute
+from lottery_ray.extending import Extension, load_planned
 from lottery_ray.micro_batches import MicroBatch
 from lottery_ray.nodes import Finetune, Node, NullDraws, Pretrain, Recipe, Search, Ticket, key, processes
 from lottery_ray.store import Attempt, Record, Store
@@ -43,20 +44,22 @@ def run(
     cpu: bool,
     keep_retrained: bool = False,
     checkpoint_minutes: float = Site.checkpoint_minutes,
+    extensions: tuple[Extension, ...] = (),
 ) -> Record:
     """Run a node unless it has a record, and return its record.
 
     folders: {identity: path} of the plan's model and data. cpu: leave a GPU alone. keep_retrained: whether
     a ticket leaves its retrained weights, too. checkpoint_minutes: how old a checkpoint within a training
-    may get. A failure leaves its traceback as error.txt in the attempt, and is raised. Where one of a node's
-    several processes is killed, ProcessDied is raised, and there is no error.txt, as if this one had been.
+    may get. extensions: of the plan. A failure leaves its traceback as error.txt in the attempt, and is
+    raised. Where one of a node's several processes is killed, ProcessDied is raised, and there is no
+    error.txt, as if this one had been.
     """
     store = Store.open(root)
     if record := store.read(key(node)):
         return record
     attempt = store.begin(node)
     scratch = Path(tempfile.mkdtemp(prefix="lottery_ray_"))
-    work = (node, attempt, scratch, folders, cpu, keep_retrained, checkpoint_minutes)
+    work = (node, attempt, scratch, folders, cpu, keep_retrained, checkpoint_minutes, extensions)
     try:
         done: Record = parallel.run(_attempt, work, processes(node), cpu=cpu)
         return done
@@ -78,8 +81,10 @@ def _attempt(
     cpu: bool,
     keep_retrained: bool,
     checkpoint_minutes: float,
+    extensions: tuple[Extension, ...],
 ) -> Record | None:
     """Of several processes the first one alone writes to the root, and returns the record."""
+    load_planned(extensions)
     started = time.time()
     inputs = attempt.store.inputs(node)
     accelerator = prepare(_recipe(node), cpu=cpu)

@@ -19,7 +19,6 @@ from lottery_ray.nodes import Finetune, FolderModel, HubModel, Model, Node, Pret
 from lottery_ray.rows import held_out, limited, train_subset
 from lottery_ray.store import Attempt, Record
 from lottery_ray.study import Plan
-from lottery_ray.tasks import TASKS
 
 Rows = Literal["train"] | SearchData
 
@@ -60,7 +59,7 @@ class Work:
     def initial(self, node: Finetune, start: Literal["pretrained", "random"]) -> models.Network:
         """The network that fine-tuning and retraining start from, on its device."""
         folder = self.checkpoint(node.model)
-        return self._placed(models.initial(folder, TASKS[node.task], node.seed, start))
+        return self._placed(models.initial(folder, node.definition, node.seed, start))
 
     def fine_tuned(self, node: Finetune) -> models.Network:
         """The network that fine-tuning left, on its device."""
@@ -85,12 +84,12 @@ class Work:
         return tokenised.once(
             tokenised.name(node, rows, recipe),
             lambda: data.encode(
-                self._table(node, rows), TASKS[node.task], self.tokenizer(node), recipe.max_length
+                self._table(node, rows), node.definition, self.tokenizer(node), recipe.max_length
             ),
         )
 
     def _table(self, node: Finetune, rows: Rows) -> pa.Table:
-        task = TASKS[node.task]
+        task = node.definition
         if rows == "dev":
             return data.table(node.data, task, "validation", self.folders)
         table = limited(data.table(node.data, task, "train", self.folders), task, node.train_limit)
@@ -125,7 +124,7 @@ def read_inputs(plan: Plan) -> None:
             if not isinstance(node.model, Pretrain):
                 pre_trained(node.model, plan.folders)
             for split in data.SPLITS:
-                data.table(node.data, TASKS[node.task], split, plan.folders)
+                data.table(node.data, node.definition, split, plan.folders)
 
 
 @functools.cache

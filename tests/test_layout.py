@@ -12,11 +12,11 @@ from tests.folders import data_folder, model_folder
 
 ROOT = Path(__file__).parents[1]
 TORCH_FREE = [
-    "streams errors tasks adapters language masks nodes schedule tickets roots store inputs rows study",
+    "streams errors tasks adapters language masks nodes extending schedule tickets roots store inputs rows study",
     "recorded calibration forecast budget published progress journal preemption",
 ]
 TORCH = [
-    "allocator data tokenised dropout networks pruning models micro_batches importance search checkpoints",
+    "allocator data tokenised dropout networks pruning models micro_batches importance criteria search checkpoints",
     "gradients vocabulary training pretraining released work execute parallel trial canary debug export",
 ]
 RAY = ["searcher sweep cluster"]
