@@ -33,6 +33,11 @@ def is_own(name: str) -> bool:
     return _kind(name) not in (MAJORITY, *FULL.values(), *KIND_NAMES.values())
 
 
+def with_own(ours: Iterable[str], names: Iterable[str]) -> list[str]:
+    """These of ours, and after them the kinds that a user added, of those that the names are of."""
+    return [*ours, *sorted({drawn_as(name) for name in names if is_own(name) and not is_control(name)})]
+
+
 def _kind(name: str) -> str:
     """Its kind, or the full model it is, by the name that this has."""
     base = drawn_as(name).partition(", ")[0]

@@ -26,14 +26,15 @@ class Choice:
     """A field in which searches of one root may differ.
 
     absent: its value where the identity does not have it. sound: its values from the soundest on; the
-    first of them that occurs in a root is not spoken of. words: what each value adds to a name; a
-    template for those that are not listed.
+    first of them that occurs in a root is not spoken of. words: what each value adds to a name; other: a
+    template for those that are not listed. cell: one for a value in a cell of its own.
     """
 
     absent: Any
     sound: tuple[Any, ...]
     words: Mapping[Any, str]
     other: str = "{}"
+    cell: str = "{}"
 
     def say(self, value: Any) -> str:
         """What a value adds to the name of a method."""
@@ -43,7 +44,7 @@ class Choice:
         """A value in a cell of its own."""
         if value is None or value != value:  # NaN: the method has no such choice
             return "\N{EN DASH}"
-        return _plain(value).replace("_", " ")
+        return self.cell.format(_plain(value)).replace("_", " ")
 
 
 def _plain(value: Any) -> str:
@@ -84,7 +85,7 @@ CHOICES = {
     "removal": Choice(
         "sound", ("sound",), {"sound": "parts removed soundly", "released": "parts removed as released"}
     ),
-    "criterion_sha256": Choice(None, (None,), {}, "source {:.8}"),
+    "criterion_sha256": Choice(None, (None,), {}, "source {:.8}", "{:.8}"),
 }
 
 
