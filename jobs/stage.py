@@ -24,12 +24,14 @@ class Stage:
     """The data, as jobs/sweep.py takes it."""
     tasks: tuple[str, ...] = Study.tasks
     """The tasks to fetch."""
+    extend: tuple[str, ...] = ()
+    """What adds tasks or architectures of your own."""
 
 
 def main() -> int:
     stage = tyro.cli(Stage, prog="stage.py", description=__doc__)
     try:
-        read_inputs(plan(Study(stage.model, stage.data, stage.tasks)))
+        read_inputs(plan(Study(stage.model, stage.data, stage.tasks, extend=stage.extend)))
     except (InputError, OSError) as error:  # the hub's client raises the latter
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2

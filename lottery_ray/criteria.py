@@ -109,7 +109,6 @@ def _checked(what: str, values: object, shape: tuple[int, ...], dtype: type = np
         raise ValueError(f"The scores of {what} are {found.dtype} {found.shape}; they must be float {shape}.")
     found = found.astype(dtype)
     if not np.isfinite(found).all():
-        raise ValueError(
-            f"The scores of {what} are not finite: {np.count_nonzero(~np.isfinite(found))} are not."
-        )
+        count = np.count_nonzero(~np.isfinite(found))
+        raise ValueError(f"The scores of {what} are not finite, {count} of them.")
     return found

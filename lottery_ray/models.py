@@ -55,6 +55,7 @@ __all__ = [
     "read",
     "restored",
     "save",
+    "skeleton",
     "weight_mask",
     "weights_kept",
 ]
@@ -66,11 +67,12 @@ def initial(folder: Path, task: Task, node_seed: int, start: Literal["pretrained
     config = AutoConfig.from_pretrained(folder, num_labels=task.labels)
     torch.manual_seed(seed(task.name, node_seed, "classifier"))
     if start == "random":
-        return _skeleton(config)
+        return skeleton(config)
     return _pretrained(folder, config)
 
 
-def _skeleton(config: Any) -> Network:
+def skeleton(config: Any) -> Network:
+    """A network of this configuration, with random weights of torch's global stream."""
     return Network(
         AutoModelForSequenceClassification.from_config(
             config, attn_implementation=_attention(config), dtype=torch.float32
@@ -111,7 +113,7 @@ def read(folder: Path) -> Saved:
 def restored(saved: Saved) -> Network:
     """The network, with weights of its own."""
     with init_empty_weights(include_buffers=False):
-        network = _skeleton(copy.deepcopy(saved.config))
+        network = skeleton(copy.deepcopy(saved.config))
     network.model.load_state_dict({name: value.clone() for name, value in saved.weights.items()}, assign=True)
     return network
 
@@ -139,7 +141,7 @@ def load(folder: Path) -> Network:
     saved = read(folder)
     if not (folder / "mask.arrow").exists():
         return restored(saved)
-    network, weights = _skeleton(saved.config), saved.weights
+    network, weights = skeleton(saved.config), saved.weights
     whole = {name: value.shape for name, value in network.model.state_dict().items()}
     gated = whole == {name: value.shape for name, value in weights.items()}
     mask = masks.from_table(masks.read(folder / "mask.arrow"))

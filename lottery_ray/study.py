@@ -91,7 +91,7 @@ class Study:
     """"hub" (nyu-mll/glue at a pinned commit), a folder of <task>/{train,validation}.parquet, or
     "embedded"."""
     tasks: tuple[str, ...] = tuple(GLUE)
-    """Tasks, by their names on the hub."""
+    """Tasks, by their names on the hub, or of your own (--extend)."""
     seeds: tuple[int, ...] = PAPER_SEEDS
     """Seeds; each is one fine-tuned model per task."""
     methods: tuple[str, ...] = ("structured", "magnitude")
@@ -100,7 +100,7 @@ class Study:
     kinds: tuple[str, ...] = ("good", "random", "bad")
     """Which subnetworks to compare: good, random, layer_matched (random, as many in every layer), bad,
     pretrained (the largest weights of the pre-trained model), super (kept in every seed), super_random,
-    super_bad, transfer (another task's good one)."""
+    super_bad, transfer (another task's good one), or of your own (--extend)."""
     sizes: tuple[Size, ...] = ("stopping",)
     """Of subnetworks: where the search stopped, and fixed shares of each kind of component, such as 0.5."""
     random_draws: int = 1

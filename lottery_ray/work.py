@@ -13,6 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from lottery_ray import data, models, tokenised
 from lottery_ray.checkpoints import Checkpoints
 from lottery_ray.errors import InputError
+from lottery_ray.extending import load_planned
 from lottery_ray.inputs import MODEL_FILES, model_sha256
 from lottery_ray.micro_batches import MicroBatch
 from lottery_ray.nodes import Finetune, FolderModel, HubModel, Model, Node, Pretrain, Recipe, SearchData
@@ -114,11 +115,12 @@ def pre_trained(model: FolderModel | HubModel, folders: dict[str, str]) -> Path:
 
 
 def read_inputs(plan: Plan) -> None:
-    """Read all that a plan's trials read from outside the root, as they do; what is on the hub is fetched
-    unless it is in this machine's cache.
+    """Read all that a plan's trials read from outside the root, as they do, extensions too; what is on the
+    hub is fetched unless it is in this machine's cache.
 
     Raises InputError, or an OSError of the hub, if something cannot be read.
     """
+    load_planned(plan.extensions)
     for node in plan.nodes:
         if isinstance(node, Finetune):
             if not isinstance(node.model, Pretrain):

@@ -12,12 +12,13 @@ from tests.folders import data_folder, model_folder
 
 ROOT = Path(__file__).parents[1]
 TORCH_FREE = [
-    "streams errors tasks adapters language masks nodes extending schedule tickets roots store inputs rows study",
-    "recorded calibration forecast budget published progress journal preemption",
+    "streams errors tasks adapters language masks nodes extending schedule tickets roots store inputs rows",
+    "study recorded calibration forecast budget published progress journal preemption",
 ]
 TORCH = [
-    "allocator data tokenised dropout networks pruning models micro_batches importance criteria search checkpoints",
-    "gradients vocabulary training pretraining released work execute parallel trial canary debug export",
+    "allocator data tokenised dropout networks pruning models micro_batches importance criteria search",
+    "checkpoints gradients vocabulary training pretraining released work execute parallel trial canary debug",
+    "export",
 ]
 RAY = ["searcher sweep cluster"]
 ORDER = " ".join(TORCH_FREE + TORCH + RAY).split()
