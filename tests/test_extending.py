@@ -559,7 +559,7 @@ def roots(place: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     folder = tmp_path_factory.mktemp("roots")
     made = folder / "on ray", folder / "debug"
     for root in made:
-        studied = ("--tasks", "reviews", "mrpc", "--sizes", "stopping", "0.5", "--search-data", "dev")
+        studied = ("--tasks", "reviews", "mrpc", "--sizes", "0.5", "--search-data", "dev")
         methods = ("--methods", "structured:fisher", "magnitude:taylor")
         arguments = sweep(place, root, *studied, *methods, "--kinds", "good", "early", "transfer")
         if root == made[0]:
@@ -578,7 +578,7 @@ def sweep(place: Path, root: Path, *flags: str) -> list[str]:
 
 def test_workers_load_extensions_and_debug_mode_gives_the_same(roots: tuple[Path, Path]) -> None:
     assert_equal(*roots)
-    assert len(records(roots[0])) == 2 + 4 + 24
+    assert len(records(roots[0])) == 2 + 4 + 12
 
 
 def test_nodes_are_made_again_from_their_records(roots: tuple[Path, Path]) -> None:
