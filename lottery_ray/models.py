@@ -19,6 +19,7 @@ from transformers.models.auto import AutoModelForSequenceClassification
 
 from lottery_ray import masks
 from lottery_ray.adapters import ADAPTERS
+from lottery_ray.errors import InputError
 from lottery_ray.masks import Mask
 from lottery_ray.networks import PACKED, Gates, Network, adapter_of, full_gates, linears
 from lottery_ray.nodes import Precision
@@ -63,7 +64,9 @@ __all__ = [
 
 def initial(folder: Path, task: Task, node_seed: int, start: Literal["pretrained", "random"]) -> Network:
     """The network that training starts from. What the checkpoint lacks (the classifier) is drawn from
-    (task, seed, "classifier"), so that it is the same for the full model and all its tickets."""
+    (task, seed, "classifier"), so that it is the same for the full model and all its tickets.
+
+    Raises InputError if the checkpoint has a classifier for another number of labels."""
     config = AutoConfig.from_pretrained(folder, num_labels=task.labels)
     torch.manual_seed(seed(task.name, node_seed, "classifier"))
     if start == "random":
@@ -81,8 +84,8 @@ def skeleton(config: Any) -> Network:
 
 
 def _pretrained(folder: Path, config: Any) -> Network:
-    return Network(
-        AutoModelForSequenceClassification.from_pretrained(
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(
             folder,
             config=config,
             attn_implementation=_attention(config),
@@ -90,7 +93,14 @@ def _pretrained(folder: Path, config: Any) -> Network:
             # pickled weights beside them, or instead, are not looked at
             use_safetensors=True,
         )
-    )
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        raise InputError(
+            f"The model in {folder} was saved with a classifier for another number of labels than"
+            f" {config.num_labels}. Save it without (model.base_model.save_pretrained), and name that folder."
+        ) from None
+    return Network(model)
 
 
 def _attention(config: Any) -> str | None:

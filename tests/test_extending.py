@@ -27,6 +27,7 @@ from lottery_ray.extending import Importance, add_kind, add_task
 from lottery_ray.importance import (
     example_losses,
     normalised,
+    predict,
     predict_with_gradients,
     predict_with_importance,
 )
@@ -396,6 +397,59 @@ def test_the_gradients_by_weights_are_those_of_the_mean_loss(network: Network, e
     np.testing.assert_array_equal(given.weights, torch.cat([p.detach().flatten() for p in pool]).numpy())
 
 
+def by_activation(given: Look) -> Importance:
+    """The mean magnitude of what a head or an MLP adds, where the rest of the mask is gone."""
+    network, adapter = given.network, given.network.adapter
+    heads, mlps = np.zeros(given.heads.shape), np.zeros(given.mlps.shape)
+    width = given.heads.shape[1]
+    handles = []
+    for number, layer in enumerate(network.layers):
+
+        def head(module: Any, inputs: list[torch.Tensor], output: Any, number: int = number) -> None:
+            by_head = inputs[0].abs().unflatten(-1, (width, -1))
+            heads[number] += by_head.sum(dim=(0, 1, 3)).numpy()
+
+        def mlp(module: Any, inputs: Any, output: Any, number: int = number) -> None:
+            mlps[number] += float(output.abs().sum())
+
+        handles.append(layer.get_submodule(adapter.attention_output).register_forward_hook(head))
+        handles.append(layer.get_submodule(adapter.mlp_output).register_forward_hook(mlp))
+    gates = models.full_gates(given.heads, given.mlps, given.accelerator.device)
+    predict(network, given.encoded, given.accelerator, gates)
+    for handle in handles:
+        handle.remove()
+    return Importance(heads, mlps)
+
+
+def by_norm(given: Look) -> Importance:
+    """The l2 norm of the output projection's columns of a head, and of an MLP's last matrix."""
+    layers: list[Any] = given.network.layers
+    adapter = given.network.adapter
+    outputs = torch.stack([layer.get_submodule(adapter.attention_output).weight for layer in layers])
+    mlps = torch.stack([layer.get_submodule(adapter.mlp_output).weight for layer in layers])
+    by_head = outputs.unflatten(-1, (given.heads.shape[1], -1))
+    return Importance(by_head.norm(dim=(1, 3)).numpy(), mlps.norm(dim=(1, 2)).numpy())
+
+
+def at_random(given: Look) -> Importance:
+    return Importance(given.rng.random(given.heads.shape), given.rng.random(given.mlps.shape))
+
+
+@pytest.mark.parametrize("function", [by_activation, by_norm, at_random])
+def test_criteria_of_many_sorts_can_be_written(
+    network: Network, encoded: Encoded, function: Callable[[Look], Importance]
+) -> None:
+    extending.CRITERIA["own"] = extending.Added(function, "ab", "here")
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    found, again = (criteria.importance("own", "ab", look(network, encoded)) for _ in range(2))
+    np.testing.assert_array_equal(found.heads, again.heads)
+    assert len(np.unique(found.mlps)) > 1
+    if function is by_activation:
+        assert (found.heads[~HEADS] == 0).all()
+        assert (found.heads[HEADS] > 0).all()
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
 def with_nan(like: np.ndarray) -> np.ndarray:
     found = np.ones(like.shape)
     found.flat[0] = np.nan
@@ -453,6 +507,12 @@ def test_a_kind_of_every_seed_is_drawn_from_all(place: Path) -> None:
         planned(place, kinds=("all",))
     found = planned(place, kinds=("all",), seeds=(1, 2)).nodes[-1]
     assert len(found.sources) == 2  # type: ignore[union-attr]
+
+
+def test_a_classifier_for_other_labels_is_refused_in_words(tmp_path: Path) -> None:
+    BertForSequenceClassification(bert_config(labels=2)).save_pretrained(tmp_path)
+    with pytest.raises(InputError, match=r"for another number of labels than 3\. Save it without"):
+        models.initial(tmp_path, Task("t", "T", ("text",), 3, "accuracy", (0, 2)), 1, "pretrained")
 
 
 # in the report
