@@ -405,7 +405,7 @@ def by_activation(given: Look) -> Importance:
     handles = []
     for number, layer in enumerate(network.layers):
 
-        def head(module: Any, inputs: list[torch.Tensor], output: Any, number: int = number) -> None:
+        def head(module: Any, inputs: tuple[Any, ...], output: Any, number: int = number) -> None:
             by_head = inputs[0].abs().unflatten(-1, (width, -1))
             heads[number] += by_head.sum(dim=(0, 1, 3)).numpy()
 
