@@ -8,7 +8,7 @@ import pandas as pd
 from analysis import devset, statistics
 from analysis.records import Root
 from lottery_ray.store import Record
-from lottery_ray.tasks import TASKS
+from lottery_ray.tasks import Metric
 
 CLEAR = 2.0
 """A difference of more than this many of its standard errors is called one."""
@@ -32,15 +32,15 @@ def baselines(root: Root) -> pd.DataFrame:
     for (task, seed), starts in files.items():
         if "pretrained" not in starts:
             continue
-        metric = TASKS[task].metric
+        metric = root.metric(task)
         full = devset.read(root.artifact(starts["pretrained"], "predictions.arrow"), metric)
         constant = devset.majority(metric, full)
         row: dict[str, Any] = {"task": task, "seed": seed, "full": starts["pretrained"].result["score"]}
-        row |= _against(row["full"], devset.score(metric, constant), full, constant, "majority", task)
+        row |= _against(row["full"], devset.score(metric, constant), full, constant, "majority", metric)
         for start, name in (("random", "random_start"), ("frozen", "frozen")):
             if control := starts.get(start):
                 other = devset.read(root.artifact(control, "predictions.arrow"), metric)
-                row |= _against(row["full"], control.result["score"], full, other, name, task)
+                row |= _against(row["full"], control.result["score"], full, other, name, metric)
         rows.append(row)
     columns = ["task", "seed", "full"]
     for name in BASELINES:
@@ -49,9 +49,8 @@ def baselines(root: Root) -> pd.DataFrame:
 
 
 def _against(
-    full: float, other: float, one: devset.Predictions, two: devset.Predictions, name: str, task: str
+    full: float, other: float, one: devset.Predictions, two: devset.Predictions, name: str, metric: Metric
 ) -> dict[str, Any]:
-    metric = TASKS[task].metric
     left_out = devset.leave_one_out(metric, one) - devset.leave_one_out(metric, two)
     difference, se = full - other, devset.jackknife(left_out)
     units = difference / se if se else np.nan

@@ -44,7 +44,7 @@ COLUMNS = [
     "rule",
 ]
 METHODS = ("structured", "magnitude")
-"""What the abstract is about; their variants are judged too."""
+"""What the abstract is about; their variants are judged too, but for other criteria."""
 MEASURES = ("pruned", "retrained")
 
 
@@ -83,8 +83,12 @@ def _counting(table: pd.DataFrame, tasks: pd.DataFrame) -> pd.DataFrame:
     """Conclusive tasks, the stopping size, the methods of the abstract and the full models."""
     conclusive = tasks.loc[tasks["conclusive"].astype(bool), "task"]
     sized = table["size"].isin(["", networks.STOPPING])
-    judged = table["method"].map(lambda name: not name or variants.base(name) in METHODS).astype(bool)
+    judged = table["method"].map(lambda name: not name or _is_of_abstract(name)).astype(bool)
     return table[table["task"].isin(conclusive) & sized & judged]
+
+
+def _is_of_abstract(method: str) -> bool:
+    return variants.base(method) in METHODS and not variants.is_own(method)
 
 
 def _measured(

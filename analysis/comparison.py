@@ -8,6 +8,8 @@ import pandas as pd
 from analysis.cells import rows
 from analysis.tables import Analysis
 from analysis.welch import welch
+from lottery_ray.errors import InputError
+from lottery_ray.tasks import METRIC_NAMES, title
 
 NETWORK = ["task", "method", "size", "network", "measure"]
 GAP = ["task", "method", "size", "measure", "network", "versus"]
@@ -37,7 +39,10 @@ class Comparison:
 
 
 def compare(first: Analysis, second: Analysis) -> Comparison:
-    """Of two analyses, which need not be of the same tasks or methods; only what both have is compared."""
+    """Of two analyses, which need not be of the same tasks or methods; only what both have is compared.
+
+    Raises InputError if they score a task by different metrics, as users' own may have them."""
+    _check_metrics(first, second)
     return Comparison(
         first=first,
         second=second,
@@ -47,6 +52,16 @@ def compare(first: Analysis, second: Analysis) -> Comparison:
         claims=_beside(first.claims, second.claims, ["claim", "method"], ["verdict"]),
         setup=_setup(first.setup, second.setup),
     )
+
+
+def _check_metrics(first: Analysis, second: Analysis) -> None:
+    one, other = (dict(zip(of.scores["task"], of.scores["metric"], strict=True)) for of in (first, second))
+    for task in one.keys() & other.keys():
+        if one[task] != other[task]:
+            raise InputError(
+                f"{title(task)} is scored by {METRIC_NAMES[one[task]]} in {first.uri} and by"
+                f" {METRIC_NAMES[other[task]]} in {second.uri}, which cannot be compared."
+            )
 
 
 def _beside(first: pd.DataFrame, second: pd.DataFrame, keys: list[str], values: list[str]) -> pd.DataFrame:

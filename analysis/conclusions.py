@@ -12,14 +12,15 @@ from analysis.tables import Analysis
 from lottery_ray.tasks import title
 
 HEADLINED = ("random", "layer-matched", "pretrained", "bad")
+"""And kinds of subnetworks that a user added."""
 
 
 def counts(found: Analysis) -> list[str]:
-    """Good against random, layer-matched, pretrained and bad, counted over tasks, methods, sizes, pruned
-    and retrained; then what good is made of, and good among null draws, counted."""
+    """Good against random, layer-matched, pretrained, bad and what a user added, counted over tasks, methods,
+    sizes, pruned and retrained; then what good is made of, and good among null draws, counted."""
     table = conclusive(found, found.gaps)
     sentences = []
-    for name in HEADLINED:
+    for name in networks.with_own(HEADLINED, table["versus"]):
         for versus in _drawn_as(table, name):
             gaps = _between(table, "good", versus)
             higher, lower, undecided = (
@@ -81,7 +82,7 @@ def comparisons(found: Analysis) -> list[tuple[str, str]]:
     """Every (network, versus) that sentences are made of: the headlined ones first, then the full model,
     then the rest."""
     pairs = list(dict.fromkeys(zip(found.gaps["network"], found.gaps["versus"], strict=True)))
-    ranks = [*HEADLINED, "good"]
+    ranks = [*networks.with_own(HEADLINED, found.gaps["versus"]), "good"]
 
     def rank(pair: tuple[str, str]) -> int:
         name = networks.drawn_as(pair[1])
@@ -91,7 +92,8 @@ def comparisons(found: Analysis) -> list[tuple[str, str]]:
 
 
 def is_headlined(pair: tuple[str, str]) -> bool:
-    return pair == ("full", "good") or networks.drawn_as(pair[1]) in HEADLINED
+    name = networks.drawn_as(pair[1])
+    return pair == ("full", "good") or name in networks.with_own(HEADLINED, [name])
 
 
 def findings(found: Analysis, network: str, versus: str, *, values: bool, stopping: bool = True) -> list[str]:

@@ -40,6 +40,8 @@ def score(metric: Metric, predictions: Predictions) -> float:
     """The reported dev score; a correlation with a constant is 0."""
     if metric == "accuracy":
         return float((predictions.labels == predictions.predicted).mean())
+    if metric in ("f1", "macro_f1"):
+        return float(_f1(metric, *_counts(predictions)))
     x, y = (values - values.mean() for values in (predictions.labels, predictions.predicted))
     return float(_correlation(x @ x, y @ y, x @ y, x @ x, y @ y))
 
@@ -55,10 +57,41 @@ def leave_one_out(metric: Metric, predictions: Predictions) -> np.ndarray:
     if metric == "accuracy":
         right = labels == predicted
         return np.asarray((right.sum() - right) / (n - 1))
+    if metric in ("f1", "macro_f1"):
+        return _f1_without_one(metric, predictions)
     x, y = labels - labels.mean(), predicted - predicted.mean()
     lost = n / (n - 1)
     xx, yy, xy = x @ x, y @ y, x @ y
     return _correlation(xx - lost * x * x, yy - lost * y * y, xy - lost * x * y, xx, yy)
+
+
+def _counts(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """Of every class, float (classes,): twice its true positives, and how often it is a label or predicted,
+    both counting twice. Their ratio is its F1."""
+    labels, predicted = predictions.labels.astype(int), predictions.predicted.astype(int)
+    classes = max(labels.max(), predicted.max(), 1) + 1
+    right = np.bincount(labels[labels == predicted], minlength=classes)
+    seen = np.bincount(labels, minlength=classes) + np.bincount(predicted, minlength=classes)
+    return 2.0 * right, seen.astype(float)
+
+
+def _f1(metric: Metric, right: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Of class 1, or the mean over the classes that occur, as scikit-learn has it. right, seen: as of
+    `_counts`, float (..., classes)."""
+    each = right / np.where(seen > 0, seen, 1)
+    return np.asarray(each[..., 1] if metric == "f1" else each.sum(-1) / (seen > 0).sum(-1))
+
+
+def _f1_without_one(metric: Metric, predictions: Predictions) -> np.ndarray:
+    """float (examples,): an example that leaves takes its label's and its prediction's counts with it, and so
+    it is the same for all that have both alike."""
+    right, seen = _counts(predictions)
+    pairs = np.stack([predictions.labels, predictions.predicted], axis=1).astype(int)
+    kinds, which = np.unique(pairs, axis=0, return_inverse=True)
+    label, predicted = np.eye(len(seen))[kinds.T]
+    both = (kinds[:, 0] == kinds[:, 1])[:, None]
+    left_out = _f1(metric, right - 2.0 * both * label, seen - label - predicted)
+    return np.asarray(left_out[which.reshape(-1)])
 
 
 def _correlation(

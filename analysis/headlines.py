@@ -42,7 +42,8 @@ def _gaps(found: Analysis) -> Iterator[str]:
     itself is decidedly higher, and lower if there are any."""
     verdicts = conclusive(found, found.gaps).groupby(COMPARISON)["verdict"]
     for (method, measure), group in _main(found.across_tasks).groupby(["method", "measure"], sort=False):
-        names = [networks.named(group["versus"], name) for name in AGAINST]
+        against = networks.with_own(AGAINST, group["versus"])
+        names = [networks.named(group["versus"], name) for name in against]
         clauses: list[str] = []
         for row in (row for name in names for row in rows(group[group["versus"] == name])):
             alone = verdicts.get_group(tuple(row[label] for label in COMPARISON))

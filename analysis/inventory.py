@@ -41,7 +41,7 @@ def _cell(root: Root, record: Record) -> str:
     if stage == "search":
         return f"search ({where})"
     if stage == "nulls":
-        return f"{networks.KIND_NAMES[kind]} null draws ({where})"
+        return f"{networks.kind_name(kind)} null draws ({where})"
     draw = f" {record.labels['draw']}" if kind in DRAWN else ""
     return f"{root.networks[record.key]}{draw} ({where})"
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from lottery_ray.nodes import KINDS, SUPER
 from lottery_ray.store import Record
-from lottery_ray.tasks import TASKS
+from lottery_ray.tasks import known, title
 
 MAJORITY = "majority"
 FULL = {"pretrained": "full", "random": "random start", "frozen": "frozen encoder"}
@@ -23,26 +23,54 @@ RULES = {"bernoulli": "Bernoulli", "largest_removed": "largest removed", "releas
 STOPPING = "stopping"
 
 
-def network(record: Record, epochs: int | None = None, seeds: int | None = None) -> str:
+def kind_name(kind: str) -> str:
+    """Of a kind of ticket, a user's own too."""
+    return KIND_NAMES.get(kind, kind.replace("_", " "))
+
+
+def is_own(name: str) -> bool:
+    """Whether it is of a kind that a user added."""
+    return _kind(name) not in (MAJORITY, *FULL.values(), *KIND_NAMES.values())
+
+
+def with_own(ours: Iterable[str], names: Iterable[str]) -> list[str]:
+    """These of ours, and after them the kinds that a user added, of those that the names are of."""
+    return [*ours, *sorted({drawn_as(name) for name in names if is_own(name) and not is_control(name)})]
+
+
+def _kind(name: str) -> str:
+    """Its kind, or the full model it is, by the name that this has."""
+    base = drawn_as(name).partition(", ")[0]
+    words, _, _ = base.partition(" from ")
+    return words if words == KIND_NAMES["transfer"] else base
+
+
+def network(
+    record: Record, epochs: int | None = None, seeds: int | None = None, *, several_sources: bool = False
+) -> str:
     """The name of a fine-tuned model's or a ticket's network.
 
     epochs: of its fine-tuned model. seeds: how many seeds the root's super-survivors are made of; a
-    ticket of fewer is not theirs.
+    ticket of fewer is not theirs. several_sources: whether the root has tickets of its kind that were drawn
+    by another version of the user's source.
     """
     labels, identity = record.labels, record.identity
     if labels["stage"] == "finetune":
         return FULL[labels["start"]]
-    name = KIND_NAMES[labels["kind"]]
+    name = kind_name(labels["kind"])
     if labels["kind"] == "transfer":
-        name += f" from {TASKS[labels['source']].title}"
+        name += f" from {title(labels['source'])}"
     if identity.get("start") == "random":
         name += ", random start"
     own = identity["recipe"]["epochs"]
     if epochs is not None and own != epochs:
         name += f", {own} epoch{'s' if own > 1 else ''}"
     notes = [RULES[identity["rule"]]] if "rule" in identity else []
-    if labels["kind"] in SUPER and seeds and len(identity["sources"]) < seeds:
+    several = labels["kind"] in SUPER or len(identity["sources"]) > 1
+    if several and seeds and len(identity["sources"]) < seeds:
         notes.append(f"of {len(identity['sources'])} seeds")
+    if several_sources:
+        notes.append(f"source {identity['kind_sha256'][:8]}")
     return f"{name} ({', '.join(notes)})" if notes else name
 
 
@@ -62,12 +90,16 @@ def is_control(name: str) -> bool:
 
 
 def order(name: str) -> tuple[int, int, int, str]:
-    """Where a network stands: full models, then kinds, the transferred by task, controls after theirs."""
-    base = drawn_as(name).partition(", ")[0]
-    words, _, title = base.partition(" from ")
+    """Where a network stands: full models, then kinds, the transferred by task, controls after theirs; kinds
+    of users after ours."""
+    kind = _kind(name)
     names = [MAJORITY, *FULL.values(), *KIND_NAMES.values()]
-    titles = [task.title for task in TASKS.values()]
-    return names.index(words), titles.index(title) if title else -1, int(is_control(name)), name
+    place = names.index(kind) if kind in names else len(names)
+    source = drawn_as(name).partition(", ")[0].removeprefix(kind).removeprefix(" from ")
+    titles = [task.title for task in known().values()]
+    # one of a root that has no record of it
+    from_task = (titles.index(source) if source in titles else len(titles)) if source else -1
+    return place, from_task, int(is_control(name)), name
 
 
 def size(record: Record) -> str:

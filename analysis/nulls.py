@@ -15,10 +15,10 @@ def draws(root: Root) -> pd.DataFrame:
     number, score, good (the good mask's pruned score). Masks that must be the good one are left out."""
     rows = [
         root.place(record)
-        | {"kind": networks.KIND_NAMES[record.labels["kind"]], "number": number, "score": score}
+        | {"kind": networks.kind_name(record.labels["kind"]), "number": number, "score": score}
         | {"good": record.result["good"]}
         for record in root.stage("nulls")
-        if not variants.is_good_again(root.methods[record.key], networks.KIND_NAMES[record.labels["kind"]])
+        if not variants.is_good_again(root.methods[record.key], networks.kind_name(record.labels["kind"]))
         for number, score in enumerate(record.result["scores"])
     ]
     return pd.DataFrame(rows, columns=[*GROUP, "seed", "number", "score", "good"])

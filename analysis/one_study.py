@@ -9,7 +9,8 @@ from lottery_ray.errors import InputError
 from lottery_ray.store import Record
 from lottery_ray.tasks import title
 
-PER_RECORD = ("seed", "start", "kind", "draw", "draws", "size", "rule", "finetune", "source", "sources")
+PER_RECORD = {"seed", "start", "kind", "kind_sha256", "draw", "draws", "size", "rule"}
+PER_RECORD |= {"finetune", "source", "sources"}
 """Fields in which the records of one study and task differ as they should, beside the choices of
 `variants`; tickets may also be retrained for other epochs."""
 

@@ -2,13 +2,15 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from analysis import networks, one_study, variants
+from lottery_ray import adapters, recorded, tasks
 from lottery_ray.errors import InputError
 from lottery_ray.store import Record, Store
+from lottery_ray.tasks import TASKS, Metric, Task
 from lottery_ray.tasks import order as task_order
 
 
@@ -31,7 +33,7 @@ class Root:
 
     copies: the folder that artifacts of a remote root are copied to. methods: {key: name of the method}
     of searches, tickets and null draws. networks: {key: name} of fine-tuned models and tickets. fetched: the
-    artifacts that are at hand.
+    artifacts that are at hand. own_tasks: those that the user added, by name.
     """
 
     store: Store
@@ -39,7 +41,12 @@ class Root:
     records: tuple[Record, ...]
     methods: dict[str, str]
     networks: dict[str, str]
+    own_tasks: dict[str, Task] = field(default_factory=dict)
     fetched: dict[tuple[str, str], Path] = field(default_factory=dict, repr=False)
+
+    def metric(self, task: str) -> Metric:
+        """How a task of this root is scored."""
+        return (TASKS | self.own_tasks)[task].metric
 
     def stage(self, name: str) -> list[Record]:
         """The records of one stage: pretrain, finetune, search, ticket, nulls or published."""
@@ -98,12 +105,16 @@ def read(store: Store, copies: Path, only: Sequence[str] = ()) -> Root:
     records = one_study.chosen(store.uri, every, only)
     _check_parents(records)
     one_study.check(store.uri, records, only)
+    own_tasks = _own_tasks(records)
+    tasks.RECORDED.update(own_tasks)
+    adapters.RECORDED.update(_own_adapters(records))
     methods = _methods(records)
     names = _networks(records, methods)
 
     def order(record: Record) -> tuple[Any, ...]:
         task, seed, draw = (record.labels[name] for name in ("task", "seed", "draw"))
-        name = names.get(record.key) or networks.KIND_NAMES.get(record.labels["kind"])
+        kind = record.labels["kind"]
+        name = names.get(record.key) or (networks.kind_name(kind) if kind else None)
         place = (
             variants.order(methods.get(record.key, "")),
             networks.size_order(networks.size(record)),
@@ -111,7 +122,24 @@ def read(store: Store, copies: Path, only: Sequence[str] = ()) -> Root:
         )
         return (-1, "") if task is None else task_order(task), *place, seed or 0, draw or 0, record.key
 
-    return Root(store, copies, tuple(sorted(records, key=order)), methods, names)
+    return Root(store, copies, tuple(sorted(records, key=order)), methods, names, own_tasks)
+
+
+def _own_tasks(records: tuple[Record, ...]) -> dict[str, Task]:
+    """The user's own tasks that its fine-tuned models are of, by name."""
+    return {
+        record.labels["task"]: replace(
+            recorded.value(record.identity["own_task"]), title=record.labels["task_title"]
+        )
+        for record in records
+        if "own_task" in record.identity
+    }
+
+
+def _own_adapters(records: tuple[Record, ...]) -> set[adapters.Adapter]:
+    """Of the architectures that the user added."""
+    models = [record for record in records if record.labels["stage"] == "finetune"]
+    return {own.adapter for own in map(recorded.architecture, models) if own}
 
 
 def _methods(records: tuple[Record, ...]) -> dict[str, str]:
@@ -141,6 +169,7 @@ def _is_published(record: Record) -> bool:
 def _networks(records: tuple[Record, ...], methods: dict[str, str]) -> dict[str, str]:
     """{key: name} of fine-tuned models, tickets and what is published."""
     epochs: dict[str, int] = {}
+    sources: dict[str, set[str]] = defaultdict(set)
     seeds: dict[tuple[str, str], int] = defaultdict(int)
     for record in records:
         if record.labels["stage"] == "finetune":
@@ -148,12 +177,14 @@ def _networks(records: tuple[Record, ...], methods: dict[str, str]) -> dict[str,
         if record.labels["stage"] == "ticket":
             place = record.labels["task"], methods[record.key]
             seeds[place] = max(seeds[place], len(record.identity["sources"]))
+            sources[record.labels["kind"]].add(record.identity.get("kind_sha256", ""))
     found = {record.key: record.labels["kind"] for record in records if _is_published(record)}
     return found | {
         record.key: networks.network(
             record,
             epochs.get(record.identity.get("finetune", "")),
             seeds.get((record.labels["task"], methods.get(record.key, ""))),
+            several_sources=len(sources[record.labels["kind"]]) > 1,
         )
         for record in records
         if record.labels["stage"] in ("finetune", "ticket")

@@ -7,7 +7,7 @@ import pandas as pd
 from analysis import devset, networks, variants
 from analysis.records import Root
 from lottery_ray.store import Record
-from lottery_ray.tasks import TASKS
+from lottery_ray.tasks import order
 
 SCORE = ["task", "metric", "seed", "method", "size", "network", "kind", "draw", "measure", "score", "se"]
 SCORE += ["dev_examples", "weights_kept", "node"]
@@ -42,7 +42,7 @@ def scores(root: Root) -> pd.DataFrame:
 def _place(row: dict[str, Any]) -> tuple[Any, ...]:
     """Where a score stands in tables: by task, method, size, network, measure and seed."""
     return (
-        list(TASKS).index(row["task"]),
+        order(row["task"]),
         variants.order(row["method"]),
         networks.size_order(row["size"]),
         networks.order(row["network"]),
@@ -53,7 +53,7 @@ def _place(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _measured(root: Root, record: Record, measure: str, file: str) -> dict[str, Any]:
-    metric = TASKS[record.labels["task"]].metric
+    metric = root.metric(record.labels["task"])
     predictions = devset.read(root.artifact(record, file), metric)
     return {
         "task": record.labels["task"],

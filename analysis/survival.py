@@ -1,6 +1,7 @@
 """How much of every head and MLP survives, over seeds and tasks (the paper's Figure 1 and Appendix B)."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 import pyarrow as pa
@@ -9,15 +10,10 @@ from analysis import variants
 from analysis.mask_groups import PLACE, by_place
 from analysis.records import MaskFile, Root
 from lottery_ray import masks
-from lottery_ray.adapters import ADAPTERS
+from lottery_ray.adapters import ADAPTERS, RECORDED, Adapter
 
 CELL = ["component", "layer", "index"]
 Cell = tuple[str, int, int]
-
-HEADS = {(adapter.layers, name): adapter.fused for adapter in ADAPTERS.values() for name in adapter.heads}
-"""{(layers, module): how many projections it holds} of those whose rows belong to heads"""
-OUTPUTS = {(adapter.layers, adapter.attention_output) for adapter in ADAPTERS.values()}
-"""(layers, module) of those whose columns belong to heads"""
 
 
 def heads(root: Root) -> int | None:
@@ -68,29 +64,50 @@ def weight_shares(table: pa.Table, heads: int) -> dict[Cell, float]:
     the weights of a model with an adapter. Counted packed, but for the columns."""
     survive: dict[Cell, int] = {}
     of: dict[Cell, int] = {}
+    modules = _modules([*ADAPTERS.values(), *RECORDED])
     for row in masks.scalars(table):
         layer, shape = row["layer"].as_py(), tuple(row["shape"].as_py())
-        for component, index, flags in _pieces(row["name"].as_py(), layer, shape, row["kept"].values, heads):
+        for component, index, flags in _pieces(
+            row["name"].as_py(), layer, shape, row["kept"].values, heads, modules
+        ):
             cell = component, layer, index
             survive[cell] = survive.get(cell, 0) + flags.true_count
             of[cell] = of.get(cell, 0) + len(flags)
     return {cell: survive[cell] / of[cell] for cell in sorted(of)}
 
 
+@dataclass(frozen=True)
+class _Modules:
+    """(layers, module) of those whose rows belong to heads, and how many projections each holds; of those
+    whose columns belong to heads; and of all prunable ones."""
+
+    heads: dict[tuple[str, str], int]
+    outputs: set[tuple[str, str]]
+    prunable: set[tuple[str, str]]
+
+
+def _modules(adapters: Sequence[Adapter]) -> _Modules:
+    return _Modules(
+        {(adapter.layers, name): adapter.fused for adapter in adapters for name in adapter.heads},
+        {(adapter.layers, adapter.attention_output) for adapter in adapters},
+        {(adapter.layers, name) for adapter in adapters for name in adapter.prunable},
+    )
+
+
 def _pieces(
-    name: str, layer: int, shape: tuple[int, ...], flags: pa.BooleanArray, heads: int
+    name: str, layer: int, shape: tuple[int, ...], flags: pa.BooleanArray, heads: int, modules: _Modules
 ) -> Iterator[tuple[str, int, pa.BooleanArray]]:
     """(component, index, flags) of the parts of a parameter that belong to one head or MLP."""
     layers, _, rest = name.removeprefix("model.").partition(f".{layer}.")
     module = layers, rest.rpartition(".")[0]
-    if module in OUTPUTS and len(shape) == 2:
+    if module in modules.outputs and len(shape) == 2:
         columns = flags.to_numpy(zero_copy_only=False).reshape(shape[0], heads, -1)
         flags = pa.array(columns.transpose(1, 0, 2).ravel())
-    if module in OUTPUTS or module in HEADS:
-        width = len(flags) // (heads * HEADS.get(module, 1))
+    if module in modules.outputs or module in modules.heads:
+        width = len(flags) // (heads * modules.heads.get(module, 1))
         for number in range(len(flags) // width):
             yield "heads", number % heads, flags.slice(number * width, width)
-    elif any(layers == adapter.layers and module[1] in adapter.prunable for adapter in ADAPTERS.values()):
+    elif module in modules.prunable:
         yield "mlp", 0, flags
 
 

@@ -1,7 +1,8 @@
 """Methods by name, where the searches of one root differ in their choices.
 
 A method keeps its plain name where nothing differs. Where it does, what departs from sound practice is
-added in words: "structured, cumulative importance", "magnitude, step 5%".
+added in words: "structured, cumulative importance", "magnitude, step 5%". A criterion of the user's own is
+always in the name: "structured, fisher criterion".
 """
 
 from collections import defaultdict
@@ -25,14 +26,15 @@ class Choice:
     """A field in which searches of one root may differ.
 
     absent: its value where the identity does not have it. sound: its values from the soundest on; the
-    first of them that occurs in a root is not spoken of. words: what each value adds to a name; a
-    template for those that are not listed.
+    first of them that occurs in a root is not spoken of. words: what each value adds to a name; other: a
+    template for those that are not listed. cell: one for a value in a cell of its own.
     """
 
     absent: Any
     sound: tuple[Any, ...]
     words: Mapping[Any, str]
     other: str = "{}"
+    cell: str = "{}"
 
     def say(self, value: Any) -> str:
         """What a value adds to the name of a method."""
@@ -42,7 +44,7 @@ class Choice:
         """A value in a cell of its own."""
         if value is None or value != value:  # NaN: the method has no such choice
             return "\N{EN DASH}"
-        return _plain(value).replace("_", " ")
+        return self.cell.format(_plain(value)).replace("_", " ")
 
 
 def _plain(value: Any) -> str:
@@ -50,6 +52,7 @@ def _plain(value: Any) -> str:
 
 
 CHOICES = {
+    "criterion": Choice(None, (None,), {None: "the paper's criterion"}, "{} criterion"),
     "importance": Choice(
         "per_example",
         ("per_example",),
@@ -82,10 +85,11 @@ CHOICES = {
     "removal": Choice(
         "sound", ("sound",), {"sound": "parts removed soundly", "released": "parts removed as released"}
     ),
+    "criterion_sha256": Choice(None, (None,), {}, "source {:.8}", "{:.8}"),
 }
 
 
-EVERY = ("step", "data", "floor", "down_to")
+EVERY = ("criterion", "criterion_sha256", "step", "data", "floor", "down_to")
 SCORED = ("importance", "layer_norm", "last_head", "removal")
 APPLICABLE = {
     "structured": ("later_phases", *SCORED, *EVERY),
@@ -106,10 +110,14 @@ AS_RELEASED: dict[str, dict[str, Any]] = {
 def choices(search: Record, ticket: Record | None = None) -> dict[str, Any]:
     """Every choice of a search, and of a ticket drawn from it."""
     own = search.identity | search.identity["method"] | (ticket.identity if ticket else {})
+    # an own criterion stands in for these
+    replaced = ("importance", "layer_norm") if "criterion" in own else ()
     return {
         field: own.get(field, choice.absent)
         for field, choice in CHOICES.items()
-        if field in APPLICABLE[search.labels["method"]] and (ticket or field != "removal")
+        if field in APPLICABLE[search.labels["method"]]
+        and (ticket or field != "removal")
+        and field not in replaced
     }
 
 
@@ -121,12 +129,25 @@ def is_choice(field: str) -> bool:
 def names(methods: Iterable[tuple[str, dict[str, Any]]]) -> list[str]:
     """The names of (method of a record, choices), each in the light of all others of its method."""
     every = list(methods)
-    found = _longer([BASES[method] for method, _ in every], every, [f for f in CHOICES if f != LAST])
-    return _longer(found, every, [LAST])
+    found = [_with_criterion(method, chosen.get("criterion")) for method, chosen in every]
+    found = _longer(found, every, [field for field in CHOICES if field not in LAST])
+    for field in LAST:
+        found = _longer(found, every, [field])
+    return found
 
 
-LAST = "down_to"
-"""Changes no good mask at the stopping size, and so is said only where nothing else differs."""
+LAST = ("down_to", "criterion_sha256")
+"""Said only where nothing else differs: the first changes no good mask at the stopping size, and the second
+differs between any two criteria."""
+
+
+def _with_criterion(method: str, criterion: str | None) -> str:
+    return ", ".join([BASES[method], *([CHOICES["criterion"].say(criterion)] if criterion else [])])
+
+
+def is_own(method: str) -> bool:
+    """Whether a method ranks by a criterion of the user's own."""
+    return any(word.endswith(" criterion") for word in method.split(", "))
 
 
 def _longer(names: list[str], methods: list[tuple[str, dict[str, Any]]], fields: list[str]) -> list[str]:

@@ -35,6 +35,8 @@ class CheckCluster:
     """"hub", a folder of <task>/{train,validation}.parquet, or "embedded"."""
     tasks: tuple[str, ...] = Study.tasks
     """The tasks whose data must be readable."""
+    extend: tuple[str, ...] = ()
+    """What adds tasks or architectures of your own; every machine must have its packages."""
     gpus: int = 0
     """Ask the autoscaler for so many GPUs first, and wait for them: it may have started no worker yet."""
     minutes: float = 20
@@ -52,7 +54,7 @@ def main() -> int:
 
     console = Console(highlight=False)
     try:
-        planned = plan(Study(wanted.model, wanted.data, wanted.tasks, kinds=()))
+        planned = plan(Study(wanted.model, wanted.data, wanted.tasks, kinds=(), extend=wanted.extend))
         sweep.connect(wanted.address or os.environ.get("RAY_ADDRESS", "auto"))
         if wanted.gpus:
             console.print(f"waiting for {wanted.gpus} GPUs, {wanted.minutes:g} minutes at most")

@@ -25,6 +25,8 @@ class Stage:
     """The data, as jobs/sweep.py takes it."""
     tasks: tuple[str, ...] = Study.tasks
     """The tasks to fetch."""
+    extend: tuple[str, ...] = ()
+    """What adds tasks or architectures of your own."""
 
 
 def main() -> int:
@@ -35,7 +37,7 @@ def main() -> int:
             from lottery_ray.work import read_inputs
 
             say("looking at the model")
-            planned = plan(Study(stage.model, stage.data, stage.tasks))
+            planned = plan(Study(stage.model, stage.data, stage.tasks, extend=stage.extend))
             read_inputs(planned, say)
     except (InputError, OSError) as error:  # the hub's client raises the latter
         show_error(error)

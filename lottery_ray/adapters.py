@@ -44,6 +44,19 @@ class Adapter:
         return (*self.heads, self.attention_output, *self.mlp_inputs, self.mlp_output)
 
 
+@dataclass(frozen=True)
+class Architecture:
+    """One whose adapter a user added.
+
+    model_type: of its configurations. sha256: of the source of its classes, where they are no part of
+    transformers.
+    """
+
+    model_type: str
+    adapter: Adapter
+    sha256: str | None = None
+
+
 _BERT = Adapter(
     layers="bert.encoder.layer",
     attention="attention.self",
@@ -126,6 +139,11 @@ ADAPTERS = {
         packed=False,
     ),
 }
+
+OWN: dict[str, "Architecture"] = {}
+"""Those of `ADAPTERS` that users added, by model_type."""
+RECORDED: set[Adapter] = set()
+"""Adapters of users as the records of a root have them, which say what a mask's rows are of."""
 
 REFUSED = {
     "albert": "one set of weights serves every layer, so that pruning a head of one layer prunes it in all",

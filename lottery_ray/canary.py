@@ -16,13 +16,14 @@ from transformers import AutoTokenizer
 
 from lottery_ray import data, models, trial
 from lottery_ray.calibration import Calibration
+from lottery_ray.extending import Extension, load_planned
 from lottery_ray.importance import BATCH, predict, predict_with_importance
 from lottery_ray.inputs import check_rows
 from lottery_ray.nodes import Finetune, Pretrain, Structured
 from lottery_ray.rows import limited
 from lottery_ray.store import Store
 from lottery_ray.streams import generator
-from lottery_ray.tasks import TASKS, Task
+from lottery_ray.tasks import Task
 from lottery_ray.training import train
 from lottery_ray.work import pre_trained
 
@@ -31,11 +32,18 @@ BATCHES = 6
 SECONDS = 2.0
 
 
-def run(node: Finetune, root: str, folders: dict[str, str], *, cpu: bool) -> Calibration:
+def run(
+    node: Finetune,
+    root: str,
+    folders: dict[str, str],
+    *,
+    cpu: bool,
+    extensions: tuple[Extension, ...] = (),
+) -> Calibration:
     """Measure, as a run of this node that ends early: a failure leaves its traceback there, and is raised."""
     attempt = Store.open(root).begin(node)
     try:
-        measured = measure(node, folders, cpu=cpu)
+        measured = measure(node, folders, cpu=cpu, extensions=extensions)
     except Exception as error:
         attempt.fail(error)
         raise
@@ -43,12 +51,15 @@ def run(node: Finetune, root: str, folders: dict[str, str], *, cpu: bool) -> Cal
     return measured
 
 
-def measure(node: Finetune, folders: dict[str, str], *, cpu: bool) -> Calibration:
+def measure(
+    node: Finetune, folders: dict[str, str], *, cpu: bool, extensions: tuple[Extension, ...] = ()
+) -> Calibration:
     """Train and score with a few examples of this node's task, without a root.
 
     Raises InputError if the data cannot be used, and FloatingPointError if the logits are not finite.
     """
     try:
+        load_planned(extensions)
         return _measure(node, folders, cpu)
     finally:
         trial.free_memory()
@@ -56,7 +67,7 @@ def measure(node: Finetune, folders: dict[str, str], *, cpu: bool) -> Calibratio
 
 def _measure(node: Finetune, folders: dict[str, str], cpu: bool) -> Calibration:
     assert not isinstance(node.model, Pretrain)
-    task, recipe = TASKS[node.task], replace(node.recipe, epochs=1)
+    task, recipe = node.definition, replace(node.recipe, epochs=1)
     accelerator = trial.prepare(recipe, cpu=cpu)
     rows, dev = _tables(node, folders)
     folder = pre_trained(node.model, folders)
@@ -111,7 +122,7 @@ def _measure(node: Finetune, folders: dict[str, str], cpu: bool) -> Calibration:
 
 def _tables(node: Finetune, folders: dict[str, str]) -> tuple[pa.Table, pa.Table]:
     """The rows that its trials read, of which none may be unusable."""
-    task = TASKS[node.task]
+    task = node.definition
     rows, dev = (data.table(node.data, task, split, folders) for split in data.SPLITS)
     for split, table in (("training", rows), ("dev", dev)):
         check_rows(f"The {split} data of {task.title}", table, task)

@@ -62,6 +62,7 @@ def run_plan(
                 keep_retrained=site.keep_retrained,
                 checkpoint_minutes=site.checkpoint_minutes,
                 track=track,
+                extensions=plan.extensions,
             )
         progress.finished(node)
 

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from lottery_ray import data, masks, models, released, search, tickets
+from lottery_ray import criteria, data, extending, masks, models, released, search, tickets
 from lottery_ray.curves import Curves
-from lottery_ray.importance import predict, predict_with_importance
+from lottery_ray.importance import predict, predict_with_gradients, predict_with_importance
 from lottery_ray.masks import Mask
 from lottery_ray.nodes import (
     Finetune,
@@ -31,7 +31,7 @@ from lottery_ray.nodes import (
 )
 from lottery_ray.pretraining import pretrain
 from lottery_ray.streams import generator
-from lottery_ray.tasks import TASKS, Task, pruning_score, score
+from lottery_ray.tasks import Task, pruning_score, score
 from lottery_ray.training import train
 from lottery_ray.work import Work
 
@@ -49,7 +49,7 @@ def _pretrain(node: Pretrain, work: Work) -> dict[str, Any]:
 
 @execute.register
 def _finetune(node: Finetune, work: Work) -> dict[str, Any]:
-    task = TASKS[node.task]
+    task = node.definition
     train_set, dev = (work.encoded(node, rows, node.recipe) for rows in ("train", "dev"))
     network = work.initial(node, "random" if node.start == "random" else "pretrained")
     if node.start == "frozen":
@@ -105,14 +105,20 @@ def _search(node: Search, work: Work) -> dict[str, Any]:
 def _search_structured(
     node: Search, method: Structured, network: models.Network, encoded: data.Encoded, work: Work
 ) -> tuple[list[dict[str, Any]], Mask]:
-    task = TASKS[node.finetune.task]
+    task = node.finetune.definition
+
+    rng = generator("criterion", key(node))
 
     steps_done = itertools.count()
 
     def look(heads: np.ndarray, mlps: np.ndarray) -> search.Scored:
-        logits, importance = predict_with_importance(
-            network, encoded, task, heads, mlps, work.accelerator, method, work.evaluated
-        )
+        seen = network, encoded, task, heads, mlps
+        if method.criterion is None:
+            logits, importance = predict_with_importance(*seen, work.accelerator, method, work.evaluated)
+        else:
+            logits, *gradients = predict_with_gradients(*seen, work.accelerator, work.evaluated)
+            given = criteria.Look(*seen, gradients[0], gradients[1], work.accelerator, rng)
+            importance = criteria.importance(method.criterion, method.criterion_sha256, given)
         found = pruning_score(task.metric, encoded.labels, logits)
         gone = {"heads_sparsity": 1 - float(heads.mean()), "mlps_sparsity": 1 - float(mlps.mean())}
         work.run.log({"score": found} | gone, next(steps_done))
@@ -139,7 +145,7 @@ def _mask_of(step: search.StructuredStep) -> Mask:
 def _search_magnitude(
     node: Search, method: Magnitude, network: models.Network, encoded: data.Encoded, work: Work
 ) -> tuple[list[dict[str, Any]], Mask]:
-    task = TASKS[node.finetune.task]
+    task = node.finetune.definition
     # of the same network on the same rows
     full = work.inputs[node.finetune].result["pruning_score"] if node.data == "dev" else None
     steps_done = itertools.count()
@@ -155,7 +161,12 @@ def _search_magnitude(
         logits = predict(network, encoded, work.accelerator, micro_batch=work.evaluated)
         return pruning_score(task.metric, encoded.labels, logits)
 
-    steps, good = search.magnitude(_magnitudes(network), look, method, node.floor, node.down_to)
+    scores = _magnitudes(network)
+    if method.criterion is not None:
+        rng = generator("criterion", key(node))
+        given = criteria.WeightLook(network, encoded, task, work.accelerator, rng, work.evaluated)
+        scores = criteria.weight_scores(method.criterion, method.criterion_sha256, given)
+    steps, good = search.magnitude(scores, look, method, node.floor, node.down_to)
     return [
         {
             "phase": "weights" if number else "full",
@@ -165,7 +176,16 @@ def _search_magnitude(
             "threshold": step.threshold,
         }
         for number, step in enumerate(steps)
-    ], models.weight_mask(network, good)
+    ], models.weight_mask(network, good, scores if method.criterion is not None else None)
+
+
+def _ranked(source: Search, work: Work) -> tuple[models.Network, np.ndarray]:
+    """A fine-tuned network, and float32 (weights,): what a search ranked its weights by."""
+    network = work.fine_tuned(source.finetune)
+    if source.method.criterion is None:
+        return network, _magnitudes(network)
+    found = masks.from_table(masks.read(work.fetch(source, "mask.arrow") / "mask.arrow"))
+    return network, masks.weight_scores(found)
 
 
 def _magnitudes(network: models.Network) -> np.ndarray:
@@ -177,7 +197,7 @@ def _magnitudes(network: models.Network) -> np.ndarray:
 
 @execute.register
 def _ticket(node: Ticket, work: Work) -> dict[str, Any]:
-    task, full = TASKS[node.finetune.task], node.finetune
+    task, full = node.finetune.definition, node.finetune
     goods = [_good_mask(source, node.size, work) for source in node.sources]
     mask = _draw(node, goods, work)
     _write_mask(work.attempt.folder / "mask.arrow", node, mask)
@@ -222,13 +242,15 @@ def _prune(network: models.Network, mask: Mask, node: Ticket, layout: Layout) ->
 def _draw(node: Ticket, goods: list[Mask], work: Work) -> Mask:
     """Its mask; what needs the weights of a network is drawn here, all else in `tickets`."""
     good, rng = goods[0], generator("mask", node.mask_stream)
+    if node.kind_sha256 is not None:
+        like = tickets.draw("super", goods, generator())
+        return extending.drawn(node.kind, node.kind_sha256, goods, like, rng)
     if node.kind == "pretrained":
         network = work.initial(node.finetune, "pretrained")
         return models.weight_mask(network, search.largest_of(_magnitudes(network), masks.kept(good)))
     if node.rule == "largest_removed":
-        network = work.fine_tuned(node.finetune)
-        magnitudes = _magnitudes(network)
-        removed = search.largest_of(magnitudes, magnitudes.size - masks.kept(good))
+        network, scores = _ranked(node.sources[0], work)
+        removed = search.largest_of(scores, scores.size - masks.kept(good))
         return models.weight_mask(network, ~removed)
     if node.rule == "bernoulli":
         components = sum(part.kept.size for part in good)
@@ -251,9 +273,8 @@ def _good_mask(source: Search, size: Size, work: Work) -> Mask:
     if size == "stopping":
         return masks.from_table(masks.read(work.fetch(source, "mask.arrow") / "mask.arrow"))
     if isinstance(source.method, Magnitude):
-        network = work.fine_tuned(source.finetune)
-        magnitudes = _magnitudes(network)
-        return models.weight_mask(network, search.largest_of(magnitudes, round(size * magnitudes.size)))
+        network, scores = _ranked(source, work)
+        return models.weight_mask(network, search.largest_of(scores, round(size * scores.size)))
     phases = [step["phase"] for step in work.inputs[source].result["steps"]]
     table = masks.read(work.fetch(source, "states.arrow") / "states.arrow")
     numbers = table["step"].to_numpy()
@@ -275,7 +296,7 @@ def _at_share(path: list[Mask], method: Structured, share: float) -> Mask:
 
 @execute.register
 def _null_draws(node: NullDraws, work: Work) -> dict[str, Any]:
-    task = TASKS[node.finetune.task]
+    task = node.finetune.definition
     good = _good_mask(node.source, node.size, work)
     dev = work.encoded(node.finetune, "dev", node.finetune.recipe)
     network = work.fine_tuned(node.finetune)

@@ -4,7 +4,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from lottery_ray import masks, models, released
+from lottery_ray import masks, models, recorded, released
+from lottery_ray.adapters import ADAPTERS
 from lottery_ray.errors import InputError
 from lottery_ray.store import Record, Store
 
@@ -25,6 +26,8 @@ def export_ticket(root: str, key: str, folder: Path, *, retrained: bool) -> Reco
     full = store.read(ticket.identity["finetune"])
     if full is None:
         raise InputError(f"The fine-tuned model {ticket.identity['finetune']} of this ticket has no record.")
+    if own := recorded.architecture(full):
+        ADAPTERS.setdefault(own.model_type, own.adapter)
     if retrained and not any(name.startswith("retrained/") for name in ticket.artifacts):
         raise InputError(
             f"The retrained weights of {key} were not kept. Export it as pruned, or run its study with"

@@ -8,7 +8,6 @@ The paper's released code took the derivative of a batch's mean loss and did not
 which gives sum_t |sum_{i<=t} g_i| over batches of 64 in the order of the file: the protocol "cumulative".
 """
 
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -16,7 +15,8 @@ import torch
 from accelerate import Accelerator
 from torch.nn import functional as F
 
-from lottery_ray.data import Encoded, batches_by_length, pack
+from lottery_ray.data import Encoded, Packed, batches_by_length, pack
+from lottery_ray.extending import Importance
 from lottery_ray.micro_batches import MicroBatch, each_once
 from lottery_ray.models import Gates, Network, full_gates
 from lottery_ray.nodes import Structured
@@ -28,12 +28,8 @@ Logits = list[tuple[np.ndarray, torch.Tensor]]
 """[(rows, float (b, classes))], on the device until all are there, so that no batch waits for a copy."""
 
 
-@dataclass(frozen=True)
-class Importance:
-    """heads: float64 (layers, heads), each layer divided by its l2 norm; mlps: float64 (layers,)."""
-
-    heads: np.ndarray
-    mlps: np.ndarray
+Gradients = tuple[torch.Tensor, torch.Tensor]
+"""Of a loss by the gates of heads and of MLPs."""
 
 
 def example_losses(logits: torch.Tensor, labels: torch.Tensor, task: Task) -> torch.Tensor:
@@ -92,18 +88,13 @@ def predict_with_importance(
     def evaluate(size: int, rows: np.ndarray) -> None:
         batch = pack(encoded, rows).to(accelerator.device)
         count = 1 if cumulative else len(rows)
-        gates = Gates(
-            mask.heads.repeat(count, 1, 1).requires_grad_(), mask.mlps.repeat(count, 1).requires_grad_()
-        )
-        batch_logits = network(batch, gates)
-        loss = example_losses(batch_logits, batch.labels, task).sum()
-        loss = loss / size if cumulative else loss
-        for number, gradient in enumerate(torch.autograd.grad(loss, (gates.heads, gates.mlps))):
+        batch_logits, gradients = _by_gates(network, batch, mask, task, count, size if cumulative else 1)
+        for number, gradient in enumerate(gradients):
             if cumulative:
                 sums[number] += gradient.double()[0]
             else:
                 totals[number] += gradient.double().abs().sum(0)
-        logits.append((rows, batch_logits.detach().float()))
+        logits.append((rows, batch_logits))
 
     micro_batch = micro_batch or MicroBatch()
     for rows in batches:
@@ -113,6 +104,49 @@ def predict_with_importance(
     head_scores, mlp_scores = ((total / len(encoded)).cpu().numpy() for total in totals)
     over = heads if method.layer_norm == "survivors" else np.ones_like(heads)
     return _in_order(logits), Importance(normalised(head_scores, over), mlp_scores)
+
+
+def predict_with_gradients(
+    network: Network,
+    encoded: Encoded,
+    task: Task,
+    heads: np.ndarray,
+    mlps: np.ndarray,
+    accelerator: Accelerator,
+    micro_batch: MicroBatch | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits float32 (n, classes) of the network under a mask, and the derivatives of every example's loss by
+    every gate, those of masked ones too, float32 (n, layers, heads) and (n, layers): all in the order of
+    `encoded`."""
+    network.eval().requires_grad_(False)
+    mask = full_gates(heads, mlps, accelerator.device)
+    micro_batch = micro_batch or MicroBatch()
+    found: tuple[Logits, Logits, Logits] = [], [], []
+
+    def evaluate(rows: np.ndarray) -> None:
+        batch = pack(encoded, rows).to(accelerator.device)
+        logits, gradients = _by_gates(network, batch, mask, task, len(rows), 1)
+        for seen, of_rows in zip(found, (logits, *gradients), strict=True):
+            seen.append((rows, of_rows.float()))
+
+    for rows in batches_by_length(encoded, BATCH):
+        each_once(rows, micro_batch, evaluate)
+    logits, by_heads, by_mlps = map(_in_order, found)
+    return logits, by_heads, by_mlps
+
+
+def _by_gates(
+    network: Network, batch: Packed, mask: Gates, task: Task, count: int, size: int
+) -> tuple[torch.Tensor, Gradients]:
+    """Logits float (B, classes), and the derivatives of the sum of the losses, over `size`, by gates with
+    `count` rows: one for each example, or one for all."""
+    gates = Gates(
+        mask.heads.repeat(count, 1, 1).requires_grad_(), mask.mlps.repeat(count, 1).requires_grad_()
+    )
+    logits = network(batch, gates)
+    loss = example_losses(logits, batch.labels, task).sum() / size
+    by_heads, by_mlps = torch.autograd.grad(loss, (gates.heads, gates.mlps))
+    return logits.detach().float(), (by_heads, by_mlps)
 
 
 def _in_file_order(encoded: Encoded) -> list[np.ndarray]:

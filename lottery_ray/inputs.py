@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
-from lottery_ray.adapters import ADAPTERS, REFUSED
+from lottery_ray.adapters import ADAPTERS, OWN, REFUSED
 from lottery_ray.errors import InputError
 from lottery_ray.language import Language
 from lottery_ray.nodes import Data, FolderData, FolderModel, HubData, HubModel, Model, Pretrain, Recipe
@@ -34,9 +35,9 @@ def model(name: str, recipe: Recipe, folders: dict[str, str]) -> Model:
         return Pretrain(threads=recipe.threads)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        _check_architecture(name, folder / "config.json", recipe)
+        family = _check_architecture(name, folder / "config.json", recipe)
         _check_weights(folder)
-        found = FolderModel(model_sha256(folder))
+        found = FolderModel(model_sha256(folder), OWN.get(family))
         folders[found.sha256] = str(folder.resolve())
         return found
     repository, _, commit = name.partition("@")
@@ -48,7 +49,10 @@ def model(name: str, recipe: Recipe, folders: dict[str, str]) -> Model:
     if not re.fullmatch("[0-9a-f]{40}", commit):
         # a branch moves on; a commit, as the presets have, needs no network here
         commit = _hub_config(repository, commit or None).parent.name
-    return HubModel(repository, commit)
+    if not OWN:
+        return HubModel(repository, commit)
+    family = _check_architecture(name, _hub_config(repository, commit), recipe)
+    return HubModel(repository, commit, OWN.get(family))
 
 
 def _hub_config(name: str, commit: str | None) -> Path:
@@ -66,7 +70,8 @@ def _hub_config(name: str, commit: str | None) -> Path:
         ) from None
 
 
-def _check_architecture(name: str, config: Path, recipe: Recipe) -> None:
+def _check_architecture(name: str, config: Path, recipe: Recipe) -> str:
+    """Its model_type."""
     try:
         content = json.loads(config.read_text())
         family = content["model_type"]
@@ -80,7 +85,7 @@ def _check_architecture(name: str, config: Path, recipe: Recipe) -> None:
         why = f" ({REFUSED[family]})" if family in REFUSED else ""
         raise InputError(
             f"--model {name}: no adapter for the architecture {family!r}{why}; these work:"
-            f" {', '.join(ADAPTERS)}."
+            f" {', '.join(ADAPTERS)}. One of your own may be added with --extend (docs/extending.md)."
         )
     if reason := _unprunable(content):
         raise InputError(f"--model {name}: {config} {reason}.")
@@ -89,6 +94,7 @@ def _check_architecture(name: str, config: Path, recipe: Recipe) -> None:
         raise InputError(
             f"--recipe.max-length {recipe.max_length}: the model {name} has positions for {places} tokens."
         )
+    return family
 
 
 def _places(config: dict[str, Any]) -> int | None:
@@ -98,7 +104,8 @@ def _places(config: dict[str, Any]) -> int | None:
         return None
     places = int(config.get("max_position_embeddings", 512))
     # these number positions after the padding token's id
-    offset = config.get("pad_token_id", 1) + 1 if family in ("roberta", "xlm-roberta", "mpnet") else 0
+    after_padding = ADAPTERS[family].positions_after_padding or family == "mpnet"
+    offset = config.get("pad_token_id", 1) + 1 if after_padding else 0
     return places - int(offset)
 
 
@@ -188,6 +195,28 @@ def data_sha256(folder: Path, task: Task) -> str:
     return digest({split: sha256(path) for split, path in data_files(folder, task).items()})
 
 
+def sized(name: str, task: Task) -> Task:
+    """A user's own task with the sizes that its files have in the folder that a user names.
+
+    Raises InputError if they cannot be had.
+    """
+    rows = {}
+    for split, path in data_files(_data_folder(name), task).items():
+        try:
+            rows[split] = pq.read_metadata(path).num_rows
+        except (pa.ArrowInvalid, OSError):
+            _check_table(path, task)
+            raise
+    return replace(task, train_size=rows["train"], dev_size=rows["validation"])
+
+
+def _data_folder(name: str) -> Path:
+    folder = Path(name).expanduser()
+    if not folder.is_dir():
+        raise InputError(f'--data {name}: no such folder; name one, or "hub".')
+    return folder
+
+
 def data(name: str, task: Task, folders: dict[str, str]) -> Data:
     """The data that a user names: "hub", a folder of <task>/{train,validation}.parquet, or "embedded".
 
@@ -198,9 +227,7 @@ def data(name: str, task: Task, folders: dict[str, str]) -> Data:
         return Language()
     if name == HUB:
         return GLUE_DATA
-    folder = Path(name).expanduser()
-    if not folder.is_dir():
-        raise InputError(f'--data {name}: no such folder; name one, or "hub".')
+    folder = _data_folder(name)
     for path in data_files(folder, task).values():
         _check_table(path, task)
     found = FolderData(data_sha256(folder, task))
@@ -243,4 +270,6 @@ def _check_labels(where: str, task: Task, label: pa.ChunkedArray) -> None:
         raise InputError(f"{where}: labels must be {kind} without nulls; they are {label.type}.")
     values = label.to_numpy()
     for value in values[~((low <= values) & (values <= high))][:1]:
-        raise InputError(f"{where}: label {value:g} is outside {low} to {high}, the range of {task.title}.")
+        raise InputError(
+            f"{where}: label {value:g} is outside {low:g} to {high:g}, the range of {task.title}."
+        )

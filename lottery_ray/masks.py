@@ -103,6 +103,11 @@ def mlp_scores(mask: Mask) -> np.ndarray:
     return np.concatenate([p.score for p in mask if p.component == "mlp" and p.score is not None])
 
 
+def weight_scores(mask: Mask) -> np.ndarray:
+    """float32 (weights,), of a mask of weights whose parts have scores."""
+    return np.concatenate([part.score for part in mask if part.score is not None])
+
+
 def kept(mask: Mask) -> int:
     """How many components it keeps."""
     return sum(int(part.kept.sum()) for part in mask)

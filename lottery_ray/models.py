@@ -19,6 +19,7 @@ from transformers.models.auto import AutoModelForSequenceClassification
 
 from lottery_ray import masks
 from lottery_ray.adapters import ADAPTERS
+from lottery_ray.errors import InputError
 from lottery_ray.masks import Mask
 from lottery_ray.networks import PACKED, Gates, Network, adapter_of, full_gates, linears
 from lottery_ray.nodes import Precision
@@ -55,6 +56,7 @@ __all__ = [
     "read",
     "restored",
     "save",
+    "skeleton",
     "weight_mask",
     "weights_kept",
 ]
@@ -62,15 +64,18 @@ __all__ = [
 
 def initial(folder: Path, task: Task, node_seed: int, start: Literal["pretrained", "random"]) -> Network:
     """The network that training starts from. What the checkpoint lacks (the classifier) is drawn from
-    (task, seed, "classifier"), so that it is the same for the full model and all its tickets."""
+    (task, seed, "classifier"), so that it is the same for the full model and all its tickets.
+
+    Raises InputError if the checkpoint has a classifier for another number of labels."""
     config = AutoConfig.from_pretrained(folder, num_labels=task.labels)
     torch.manual_seed(seed(task.name, node_seed, "classifier"))
     if start == "random":
-        return _skeleton(config)
+        return skeleton(config)
     return _pretrained(folder, config)
 
 
-def _skeleton(config: Any) -> Network:
+def skeleton(config: Any) -> Network:
+    """A network of this configuration, with random weights of torch's global stream."""
     return Network(
         AutoModelForSequenceClassification.from_config(
             config, attn_implementation=_attention(config), dtype=torch.float32
@@ -79,8 +84,8 @@ def _skeleton(config: Any) -> Network:
 
 
 def _pretrained(folder: Path, config: Any) -> Network:
-    return Network(
-        AutoModelForSequenceClassification.from_pretrained(
+    try:
+        model = AutoModelForSequenceClassification.from_pretrained(
             folder,
             config=config,
             attn_implementation=_attention(config),
@@ -88,7 +93,14 @@ def _pretrained(folder: Path, config: Any) -> Network:
             # pickled weights beside them, or instead, are not looked at
             use_safetensors=True,
         )
-    )
+    except RuntimeError as error:
+        if "ignore_mismatched_sizes" not in str(error):
+            raise
+        raise InputError(
+            f"The model in {folder} was saved with a classifier for another number of labels than"
+            f" {config.num_labels}. Save it without (model.base_model.save_pretrained), and name that folder."
+        ) from None
+    return Network(model)
 
 
 def _attention(config: Any) -> str | None:
@@ -111,7 +123,7 @@ def read(folder: Path) -> Saved:
 def restored(saved: Saved) -> Network:
     """The network, with weights of its own."""
     with init_empty_weights(include_buffers=False):
-        network = _skeleton(copy.deepcopy(saved.config))
+        network = skeleton(copy.deepcopy(saved.config))
     network.model.load_state_dict({name: value.clone() for name, value in saved.weights.items()}, assign=True)
     return network
 
@@ -139,7 +151,7 @@ def load(folder: Path) -> Network:
     saved = read(folder)
     if not (folder / "mask.arrow").exists():
         return restored(saved)
-    network, weights = _skeleton(saved.config), saved.weights
+    network, weights = skeleton(saved.config), saved.weights
     whole = {name: value.shape for name, value in network.model.state_dict().items()}
     gated = whole == {name: value.shape for name, value in weights.items()}
     mask = masks.from_table(masks.read(folder / "mask.arrow"))

@@ -17,7 +17,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, Literal, get_args
 
+from lottery_ray.adapters import Architecture
 from lottery_ray.language import Language
+from lottery_ray.tasks import TASKS, Task
 
 Kind = Literal[
     "good",
@@ -54,6 +56,8 @@ class HubModel:
 
     name: str = field(metadata={"identity": False})
     commit: str
+    architecture: Architecture | None = before(None)
+    """One that a user added; None: one of ours."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ class FolderModel:
     """A checkpoint in a local folder: the sha256 of its config, weights and tokenizer files."""
 
     sha256: str
+    architecture: Architecture | None = before(None)
+    """Likewise."""
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,7 @@ class Finetune:
     pre-training is worth), or pre-trained and frozen, so that the classification head alone is trained.
     train_limit: this many training rows, drawn once per task; None is all of them.
     held_out: share of these rows that neither fine-tuning nor retraining sees, for a search to use.
+    own_task: what the task is, if a user added it; None: one of ours.
     """
 
     VERSION: ClassVar[int] = 2
@@ -158,6 +165,12 @@ class Finetune:
     train_limit: int | None = None
     start: Start = "pretrained"
     held_out: float = before(0.0)
+    own_task: Task | None = before(None)
+
+    @property
+    def definition(self) -> Task:
+        """What its task is."""
+        return self.own_task or TASKS[self.task]
 
 
 @dataclass(frozen=True)
@@ -174,6 +187,8 @@ class Structured:
     the last candidate, usually rejected. In the released loop the first phase also ends where MLPs run
     out, and where heads do, MLPs fall back to those of the step before (protocol 2.2).
     last_head: whether a layer's last head may go. The released masks of heads alone keep it (2.3).
+    criterion, criterion_sha256: of a user's own, in place of gradient importance and its normalisation: its
+    name, and the sha256 of its source.
     """
 
     step: float = 0.1
@@ -182,6 +197,8 @@ class Structured:
     layer_norm: Literal["all", "survivors"] = before("all")
     later_phases: Literal["accepted", "released"] = before("accepted")
     last_head: Literal["prunable", "kept"] = before("prunable")
+    criterion: str | None = before(None)
+    criterion_sha256: str | None = before(None)
 
     @property
     def name(self) -> str:
@@ -194,10 +211,13 @@ class Magnitude:
 
     step: share of the remaining weights that a step removes: 10% as written, 5% as run (protocol 6.3).
     max_steps: None for no limit. As released, the last of them is looked at and never kept.
+    criterion, criterion_sha256: of a user's own, in place of a weight's magnitude.
     """
 
     step: float = 0.1
     max_steps: int | None = before(None)
+    criterion: str | None = before(None)
+    criterion_sha256: str | None = before(None)
 
     @property
     def name(self) -> str:
@@ -242,19 +262,21 @@ class Ticket:
     start: what retraining starts from.
     removal: as released, a layer without heads loses its output bias, and a retrained network is scored
     after a re-load that loses the attention of layers with half their heads (protocol 2.4, 6.2).
+    kind_sha256: of the source that draws it, if a user added its kind; None: one of ours.
     """
 
     VERSION: ClassVar[int] = 1
 
     finetune: Finetune
     sources: tuple[Search, ...]
-    kind: Kind
+    kind: Kind | str
     recipe: Recipe = Recipe()
     draw: int = 0
     size: Size = before("stopping")
     rule: Rule = before("exact")
     start: Literal["pretrained", "random"] = before("pretrained")
     removal: Literal["sound", "released"] = before("sound")
+    kind_sha256: str | None = before(None)
 
     @property
     def mask_stream(self) -> str:
@@ -371,7 +393,8 @@ def labels(node: Node | Published) -> dict[str, Any]:
     """The flat names a table has columns for; None where a node has no such thing.
 
     start: what it is trained from. size: "stopping", or a share such as "0.5". source: the task that a
-    transferred ticket comes from. epochs: of its training.
+    transferred ticket comes from. epochs: of its training. A fine-tuned model of a user's own task has
+    task_title, too.
     """
     names = ("task", "seed", "method", "kind", "draw", "start", "size", "source", "epochs")
     flat: dict[str, Any] = dict.fromkeys(names)
@@ -384,8 +407,10 @@ def labels(node: Node | Published) -> dict[str, Any]:
             flat |= {"draw": 0, "size": "stopping"}
         case Finetune():
             flat |= {"task": node.task, "seed": node.seed, "start": node.start, "epochs": node.recipe.epochs}
+            flat |= {"task_title": node.own_task.title} if node.own_task else {}
         case Search():
-            flat |= labels(node.finetune) | {"stage": "search", "method": node.method.name}
+            flat |= {name: value for name, value in labels(node.finetune).items() if name in names}
+            flat |= {"stage": "search", "method": node.method.name}
         case Ticket() | NullDraws():
             source = sources_of(node)[0]
             flat |= labels(source)
@@ -401,7 +426,7 @@ def title(node: Node) -> str:
     """A short name for people, such as "ticket sst2 seed 42 structured random 0"."""
     flat = labels(node)
     words = [flat["stage"], flat["task"]]
-    words += [f"seed {flat['seed']}", flat["method"], flat["kind"] and flat["kind"].replace("_", " ")]
+    words += [f"seed {flat['seed']}", _method(node), flat["kind"] and flat["kind"].replace("_", " ")]
     words += [flat["draw"] if flat["kind"] in ("random", "layer_matched") else None]
     words += [f"from {flat['source']}" if flat["source"] else None]
     words += [f"size {flat['size']}" if flat["size"] not in (None, "stopping") else None]
@@ -409,6 +434,16 @@ def title(node: Node) -> str:
     if isinstance(node, Ticket) and node.recipe.epochs != node.finetune.recipe.epochs:
         words += [f"{node.recipe.epochs} epochs"]
     return " ".join(str(word) for word in words if word is not None)
+
+
+def _method(node: Node) -> str | None:
+    """As it is chosen: METHOD, or METHOD:CRITERION."""
+    match node:
+        case Search():
+            return ":".join(filter(None, (node.method.name, node.method.criterion)))
+        case Ticket() | NullDraws():
+            return _method(sources_of(node)[0])
+    return None
 
 
 START_WORDS = {"random": "random start", "frozen": "frozen encoder"}

@@ -158,14 +158,16 @@ def prune_weights(network: Network, mask: Mask) -> None:
             parameter.mul_(kept)
 
 
-def weight_mask(network: Network, kept: np.ndarray) -> Mask:
-    """kept: bool (weights,), over `prunable` in its order."""
+def weight_mask(network: Network, kept: np.ndarray, scores: np.ndarray | None = None) -> Mask:
+    """kept: bool (weights,), over `prunable` in its order; scores: float32 (weights,)."""
     parts, start = [], 0
     pool = prunable(network)
     per_layer = len(pool) // len(network.layers)
     for number, (name, parameter) in enumerate(pool.items()):
         end = start + parameter.numel()
-        parts.append(Part("weight", number // per_layer, name, tuple(parameter.shape), kept[start:end]))
+        score = None if scores is None else scores[start:end]
+        shape = tuple(parameter.shape)
+        parts.append(Part("weight", number // per_layer, name, shape, kept[start:end], score))
         start = end
     return tuple(parts)
 

@@ -2,11 +2,15 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
+from lottery_ray.adapters import Adapter, Architecture
 from lottery_ray.language import Language
 from lottery_ray.nodes import (
     NODE_TYPES,
+    Finetune,
     FolderData,
     FolderModel,
     HubData,
@@ -19,6 +23,7 @@ from lottery_ray.nodes import (
 )
 from lottery_ray.store import Record
 from lottery_ray.study import STAGES
+from lottery_ray.tasks import Task
 
 CLASSES: dict[str, Any] = {
     kind.__name__: kind
@@ -31,6 +36,9 @@ CLASSES: dict[str, Any] = {
         Recipe,
         Structured,
         Magnitude,
+        Task,
+        Architecture,
+        Adapter,
         *NODE_TYPES,
     )
 }
@@ -44,7 +52,7 @@ def nodes_of(records: Iterable[Record]) -> dict[Node, Record]:
     kept: dict[Node, Record] = {}
     for record in sorted(own, key=lambda record: STAGES.index(record.labels["stage"])):
         try:
-            node = _value(record.identity, found)
+            node = _sized(value(record.identity, found), record)
             if key(node) != record.key:
                 continue
         except (KeyError, TypeError, AttributeError):
@@ -54,15 +62,34 @@ def nodes_of(records: Iterable[Record]) -> dict[Node, Record]:
     return kept
 
 
-def _value(content: Any, found: Mapping[str, Node]) -> Any:
-    """What `nodes.identity` made this JSON of."""
+def _sized(node: Any, record: Record) -> Any:
+    """With the sizes of a user's own task, which what it costs is told from."""
+    if not isinstance(node, Finetune) or node.own_task is None:
+        return node
+    train, dev = (record.result[name] for name in ("train_examples", "dev_examples"))
+    sizes = {"train_size": round(train / (1 - node.held_out)), "dev_size": dev}
+    return replace(node, own_task=replace(node.own_task, **sizes))
+
+
+NAMELESS = {"HubModel": {"name": ""}, "Task": {"title": ""}}
+"""What is no part of what these are."""
+
+
+def architecture(model: Record) -> Architecture | None:
+    """The one that a user added for a fine-tuned model, if it is of such a one."""
+    of = model.identity["model"]
+    own: Architecture | None = value(of.get("architecture")) if isinstance(of, dict) else None
+    return own
+
+
+def value(content: Any, found: Mapping[str, Node] = MappingProxyType({})) -> Any:
+    """What `nodes.identity` made this JSON of. found: the nodes of the keys in it."""
     if isinstance(content, dict):
-        inside = {name: _value(value, found) for name, value in content.items()}
+        inside = {name: value(item, found) for name, item in content.items()}
         kind, _ = inside.pop("type"), inside.pop("version", None)
-        # a hub model's name is no part of what it is
-        return CLASSES[kind](**({"name": ""} if kind == "HubModel" else {}), **inside)
+        return CLASSES[kind](**NAMELESS.get(kind, {}), **inside)
     if isinstance(content, list):
-        return tuple(_value(item, found) for item in content)
+        return tuple(value(item, found) for item in content)
     if isinstance(content, str) and KEY.fullmatch(content):
         return found[content]
     return content

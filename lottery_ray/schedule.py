@@ -16,7 +16,6 @@ from lottery_ray.nodes import (
     Ticket,
     parents,
 )
-from lottery_ray.tasks import TASKS
 
 SCORED = 1 / 3
 """The work of scoring an example, in examples trained on: a forward pass without the two backward ones."""
@@ -57,9 +56,10 @@ def cost(node: Node) -> float:
 
 
 def whole(node: Finetune) -> Rows:
-    """Of a task whose data is GLUE's, or the embedded study's."""
-    size = TASKS[node.task].train_size
-    return Rows(min(node.train_limit or size, size) * (1 - node.held_out), TASKS[node.task].dev_size)
+    """Of a task whose data is GLUE's, the embedded study's, or a user's own."""
+    task = node.definition
+    size = task.train_size
+    return Rows(min(node.train_limit or size, size) * (1 - node.held_out), task.dev_size)
 
 
 def examples(node: Finetune | Search | Ticket | NullDraws, rows: Rows) -> Examples:

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from lottery_ray.importance import Importance
+from lottery_ray.extending import Importance
 from lottery_ray.nodes import Magnitude, Structured
 
 
@@ -188,14 +188,15 @@ def magnitude(
 ) -> tuple[list[MagnitudeStep], np.ndarray]:
     """All steps of the search for weights, and the good mask, bool (weights,).
 
-    magnitudes: float32 (weights,), |w| over all layers. look: the score under a mask. A step removes
-    `method.step` of the remaining weights, as torch.nn.utils.prune.global_unstructured does, until the
-    floor is missed or nothing is left; then on, accepting nothing more, until no more than `down_to` of
-    them is left. One sort gives all thresholds.
+    magnitudes: float32 (weights,), |w| over all layers, or the scores of another criterion. look: the score
+    under a mask. A step removes `method.step` of the remaining weights, as
+    torch.nn.utils.prune.global_unstructured does, until the floor is missed or nothing is left; then on,
+    accepting nothing more, until no more than `down_to` of them is left. One sort gives all thresholds.
     """
     descending = np.sort(magnitudes)[::-1]
     full = np.ones(magnitudes.size, bool)
-    steps = [MagnitudeStep(magnitudes.size, 0.0, look(full), True)]
+    # of magnitudes 0; another criterion may have scores below it
+    steps = [MagnitudeStep(magnitudes.size, min(0.0, float(descending[-1])), look(full), True)]
     lowest, good = floor * steps[0].score, full
     for number, kept in enumerate(remaining(magnitudes.size, method.step), start=1):
         if not steps[-1].accepted and steps[-1].kept <= down_to * magnitudes.size:

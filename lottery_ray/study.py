@@ -5,15 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Literal
 
-from lottery_ray import inputs
+from lottery_ray import extending, inputs
 from lottery_ray.errors import InputError
+from lottery_ray.extending import Extension
 from lottery_ray.nodes import (
     COMPONENTS,
     KINDS,
     METHODS,
     SUPER,
     Finetune,
-    Kind,
     Magnitude,
     Node,
     NullDraws,
@@ -30,7 +30,7 @@ from lottery_ray.nodes import (
     stage,
     with_ancestors,
 )
-from lottery_ray.tasks import EMBEDDED, GLUE, TASKS
+from lottery_ray.tasks import EMBEDDED, GLUE, TASKS, Task
 from lottery_ray.tickets import PAPER_SEEDS
 
 STAGES = ("pretrain", "finetune", "search", "ticket", "nulls")
@@ -95,17 +95,19 @@ class Study:
     """"hub" (nyu-mll/glue at a pinned commit), "embedded",
     or a folder of <task>/{train,validation}.parquet."""
     tasks: tuple[str, ...] = tuple(GLUE)
-    """Tasks, by their names on the hub."""
+    """Tasks, by their names on the hub, or of your own (--extend)."""
     seeds: tuple[int, ...] = PAPER_SEEDS
     """Seeds; each is one fine-tuned model per task."""
     methods: tuple[str, ...] = ("structured", "magnitude")
-    """How to search: structured (heads and MLPs), heads, mlps, magnitude (weights)."""
+    """How to search: structured (heads and MLPs), heads, mlps, magnitude (weights); with a criterion of your
+    own METHOD:CRITERION, such as structured:fisher."""
     kinds: tuple[str, ...] = ("good", "random", "bad")
     """Which subnetworks to compare: good; random; bad;
     layer_matched (random, as many in every layer);
     pretrained (the largest weights of the pre-trained model);
     super (kept in every seed), super_random, super_bad;
-    transfer (another task's good one)."""
+    transfer (another task's good one);
+    or of your own (--extend)."""
     sizes: tuple[Size, ...] = ("stopping",)
     """Of subnetworks: where the search stopped, and fixed shares of each kind of component, such as 0.5."""
     random_draws: int = 1
@@ -136,6 +138,9 @@ class Study:
     parallel_tasks: tuple[str, ...] = ()
     """With --recipe.processes: the tasks whose trainings have several, such as mnli and qqp.
     None named: all."""
+    extend: tuple[str, ...] = ()
+    """Python files or installed modules that add tasks, criteria, kinds of subnetworks or architectures of
+    your own (docs/extending.md)."""
 
 
 @dataclass(frozen=True)
@@ -214,11 +219,12 @@ PRESETS = {
 
 @dataclass(frozen=True)
 class Plan:
-    """All nodes of a study, parents first, and the folders that their model and data lie in
-    ({identity: path}; a path is no part of a node)."""
+    """All nodes of a study, parents first, the folders that their model and data lie in
+    ({identity: path}; a path is no part of a node), and the extensions that they need."""
 
     nodes: tuple[Node, ...]
     folders: dict[str, str] = field(default_factory=dict)
+    extensions: tuple[Extension, ...] = ()
 
 
 def plan(study: Study) -> Plan:
@@ -227,16 +233,18 @@ def plan(study: Study) -> Plan:
     Raises InputError, saying what was wrong, where, and what would be right, for anything that can be
     known before a trial runs.
     """
+    extensions = extending.load(study.extend)
     _check_choices(study)
     folders: dict[str, str] = {}
     model = inputs.model(study.model, study.recipe, folders)
     grid: Grid = {}
     leaves: list[Node] = []
     for name in study.tasks:
-        data = inputs.data(study.data, TASKS[name], folders)
-        recipe = _recipe(study, name)
+        task, recipe = _task(study, name), _recipe(study, name)
+        data = inputs.data(study.data, task, folders)
         for seed in study.seeds:
             full = Finetune(name, seed, model, data, recipe, study.train_limit, held_out=study.held_out)
+            full = replace(full, own_task=task if _is_own(name) else None)
             leaves.append(full)
             starts: dict[str, Start] = {"random_start": "random", "frozen": "frozen"}
             leaves += [replace(full, start=starts[name]) for name in starts if name in study.baselines]
@@ -248,7 +256,15 @@ def plan(study: Study) -> Plan:
                 leaves.append(found)
     for place in grid:
         leaves += _tickets(study, grid, place)
-    return Plan(with_ancestors(leaves), folders)
+    return Plan(with_ancestors(leaves), folders, extensions)
+
+
+def _is_own(task: str) -> bool:
+    return task not in GLUE | EMBEDDED
+
+
+def _task(study: Study, name: str) -> Task:
+    return inputs.sized(study.data, TASKS[name]) if _is_own(name) else TASKS[name]
 
 
 def _recipe(study: Study, task: str) -> Recipe:
@@ -263,16 +279,33 @@ Grid = dict[tuple[str, int, str], Search]
 """{(task, seed, method): search}"""
 
 
-def _method(name: str, choices: Choices) -> Structured | Magnitude:
+def _base(method: str) -> str:
+    """The method of METHOD or METHOD:CRITERION."""
+    return method.partition(":")[0]
+
+
+def _method(chosen: str, choices: Choices) -> Structured | Magnitude:
+    name, _, criterion = chosen.partition(":")
+    own = _criteria(name)[criterion].sha256 if criterion else None
     if name == "magnitude":
-        return Magnitude(choices.magnitude_step, choices.magnitude_max_steps)
-    return Structured(
+        return Magnitude(choices.magnitude_step, choices.magnitude_max_steps, criterion or None, own)
+    method = Structured(
         components=COMPONENTS[name],
-        importance=choices.importance,
-        layer_norm=choices.layer_norm if name != "mlps" else "all",
         later_phases=choices.later_phases if name == "structured" else "accepted",
         last_head=choices.last_head if name == "heads" else "prunable",
     )
+    if criterion:
+        return replace(method, criterion=criterion, criterion_sha256=own)
+    layer_norm = choices.layer_norm if name != "mlps" else "all"
+    return replace(method, importance=choices.importance, layer_norm=layer_norm)
+
+
+def _criteria(method: str) -> dict[str, extending.Added]:
+    return extending.WEIGHT_CRITERIA if method == "magnitude" else extending.CRITERIA
+
+
+def _known_methods() -> list[str]:
+    return [*METHODS, *(f"{method}:{name}" for method in METHODS for name in _criteria(method))]
 
 
 def _tickets(study: Study, grid: Grid, place: tuple[str, int, str]) -> list[Node]:
@@ -280,15 +313,17 @@ def _tickets(study: Study, grid: Grid, place: tuple[str, int, str]) -> list[Node
     task, seed, method = place
     search = grid[place]
     # the released re-load error is younger than the heads-only results (protocol 6.2)
-    removal = study.choices.removal if method == "structured" else "sound"
-    gated = method != "magnitude" and removal == "sound"
+    removal = study.choices.removal if _base(method) == "structured" else "sound"
+    gated = _base(method) != "magnitude" and removal == "sound"
     layout = study.recipe.layout if gated else Recipe().layout
     every_seed = tuple(grid[task, other, method] for other in sorted(study.seeds))
     elsewhere = [(grid[other, seed, method],) for other in study.tasks if other != task]
     nodes: list[Node] = []
     for size in study.sizes:
         for kind in _kinds(study, method):
-            sources = [every_seed] if kind in SUPER else elsewhere if kind == "transfer" else [(search,)]
+            own = extending.KINDS.get(kind)
+            of_all = kind in SUPER or (own is not None and own.every_seed)
+            sources = [every_seed] if of_all else elsewhere if kind == "transfer" else [(search,)]
             for draw in range(study.random_draws if kind in ("random", "layer_matched") else 1):
                 nodes += [
                     Ticket(
@@ -300,11 +335,13 @@ def _tickets(study: Study, grid: Grid, place: tuple[str, int, str]) -> list[Node
                         size,
                         _rule(kind, method, study.choices),
                         removal=removal,
+                        kind_sha256=own.sha256 if own else None,
                     )
                     for source in sources
                 ]
         if study.null_draws:
-            kinds: tuple[NullKind, ...] = ("random", "layer_matched") if method != "mlps" else ("random",)
+            by_layer = _possible("layer_matched", method)
+            kinds: tuple[NullKind, ...] = ("random", "layer_matched") if by_layer else ("random",)
             nodes += [NullDraws(search.finetune, search, kind, study.null_draws, size) for kind in kinds]
     return nodes + _baselines(study, nodes)
 
@@ -321,37 +358,50 @@ def _baselines(study: Study, nodes: list[Node]) -> list[Node]:
     return found
 
 
-def _kinds(study: Study, method: str) -> list[Kind]:
-    return [kind for kind in KINDS if kind in study.kinds and _possible(kind, method)]
+def _known_kinds() -> list[str]:
+    return [*KINDS, *extending.KINDS]
 
 
-def _possible(kind: Kind, method: str) -> bool:
+def _kinds(study: Study, method: str) -> list[str]:
+    return [kind for kind in _known_kinds() if kind in study.kinds and _possible(kind, method)]
+
+
+def _possible(kind: str, method: str) -> bool:
     """The pre-trained control is about weights, and MLPs matched layer by layer are the good ones."""
-    return {"pretrained": method == "magnitude", "layer_matched": method != "mlps"}.get(kind, True)
+    base = _base(method)
+    return {"pretrained": base == "magnitude", "layer_matched": base != "mlps"}.get(kind, True)
 
 
-def _rule(kind: Kind, method: str, choices: Choices) -> Rule:
-    if kind == "random" and method != "magnitude":
+def _rule(kind: str, method: str, choices: Choices) -> Rule:
+    if kind == "random" and _base(method) != "magnitude":
         return choices.random
-    if kind == "bad" and method == "magnitude" and choices.bad_magnitude == "largest_removed":
+    if kind == "bad" and _base(method) == "magnitude" and choices.bad_magnitude == "largest_removed":
         return "largest_removed"
     return choices.super_draws if kind in ("super_random", "super_bad") else "exact"
 
 
-def _check_choices(study: Study) -> None:
-    if (study.model == inputs.EMBEDDED) != (study.data == inputs.EMBEDDED):
-        raise InputError("The embedded model knows only the embedded data: give both, or neither.")
-    tasks = EMBEDDED if study.data == inputs.EMBEDDED else GLUE
+def _check_names(study: Study) -> None:
+    """Of tasks, methods, kinds and baselines."""
+    embedded = study.data == inputs.EMBEDDED
+    tasks = [name for name in TASKS if (name in EMBEDDED) == embedded]
     for flag, chosen, known in (
         ("--tasks", study.tasks, tasks),
         ("--parallel-tasks", study.parallel_tasks, study.tasks),
-        ("--methods", study.methods, METHODS),
-        ("--kinds", study.kinds, KINDS),
+        ("--methods", study.methods, _known_methods()),
+        ("--kinds", study.kinds, _known_kinds()),
         ("--baselines", study.baselines, BASELINES),
     ):
         for name in chosen:
             if name not in known:
                 raise InputError(f"{flag} {name}: unknown; choose from {', '.join(known)}.")
+    if study.data == inputs.HUB and (own := [name for name in study.tasks if _is_own(name)]):
+        raise InputError(f"--tasks {own[0]}: its data is not on the hub; name its folder with --data.")
+
+
+def _check_choices(study: Study) -> None:
+    if (study.model == inputs.EMBEDDED) != (study.data == inputs.EMBEDDED):
+        raise InputError("The embedded model knows only the embedded data: give both, or neither.")
+    _check_names(study)
     _check_once("--tasks", study.tasks)
     _check_once("--seeds", study.seeds)
     _check_once("--sizes", study.sizes)
@@ -410,7 +460,7 @@ def _check_sizes(study: Study) -> None:
     for share in shares:
         if not 0 < share < 1:
             raise InputError(f"--sizes {share}: must be stopping, or a share above 0 and below 1.")
-    structured = [name for name in study.methods if name != "magnitude"]
+    structured = [name for name in study.methods if _base(name) != "magnitude"]
     if structured and shares and min(shares) < study.down_to:
         raise InputError(
             f"--sizes {min(shares)}: searches stop at {'the floor' if study.down_to == 1 else study.down_to};"
@@ -420,11 +470,14 @@ def _check_sizes(study: Study) -> None:
 
 def _check_kinds(study: Study) -> None:
     """Every kind and baseline must have something to be made of."""
-    made: dict[str, tuple[object, str]] = dict.fromkeys(SUPER, (len(study.seeds) > 1, "at least two --seeds"))
+    made: dict[str, tuple[object, str]] = {}
+    several = len(study.seeds) > 1, "at least two --seeds"
+    every_seed = [kind for kind, own in extending.KINDS.items() if own.every_seed]
+    made |= dict.fromkeys((*SUPER, *every_seed), several)
     made["transfer"] = len(study.tasks) > 1, "at least two --tasks"
     # a preset's kinds may go beyond some of the methods, but not all of them
     if not any(_kinds(study, method) for method in study.methods) and study.kinds:
-        kind = next(kind for kind in KINDS if kind in study.kinds)
+        kind = next(kind for kind in _known_kinds() if kind in study.kinds)
         methods = [method for method in METHODS if _possible(kind, method)]
         made[kind] = False, f"--methods {' or '.join(methods)}"
     for name in study.kinds:
@@ -472,5 +525,5 @@ def few_held_out(study: Study) -> dict[str, int]:
 
 
 def _rows(study: Study, task: str) -> int:
-    size = TASKS[task].train_size
+    size = _task(study, task).train_size
     return min(study.train_limit or size, size)

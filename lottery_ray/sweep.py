@@ -20,6 +20,7 @@ from ray.tune.execution import class_cache
 
 from lottery_ray.calibration import Calibration, Canary, canaries
 from lottery_ray.errors import InputError
+from lottery_ray.extending import Extension
 from lottery_ray.forecast import Memory
 from lottery_ray.nodes import Finetune, Node, key, processes
 from lottery_ray.progress import Progress
@@ -99,6 +100,7 @@ def run_plan(
                 nodes=nodes,
                 root=store.absolute,
                 folders=plan.folders,
+                extensions=plan.extensions,
                 gpus=one["GPU"],
                 keep_retrained=site.keep_retrained,
                 checkpoint_minutes=site.checkpoint_minutes,
@@ -149,6 +151,7 @@ def _trial(
     nodes: dict[str, Node],
     root: str,
     folders: dict[str, str],
+    extensions: tuple[Extension, ...],
     gpus: float,
     keep_retrained: bool,
     checkpoint_minutes: float,
@@ -160,7 +163,8 @@ def _trial(
     node, cpu = nodes[config["node"]], gpus == 0
     if config["canary"]:
         assert isinstance(node, Finetune)
-        tune.report({"done": 1, **asdict(canary.run(node, root, folders, cpu=cpu))})
+        measured = canary.run(node, root, folders, cpu=cpu, extensions=extensions)
+        tune.report({"done": 1, **asdict(measured)})
         return
     (run or trial.run)(
         node,
@@ -171,6 +175,7 @@ def _trial(
         checkpoint_minutes=checkpoint_minutes,
         track=track,
         spread=spread,
+        extensions=extensions,
     )
     tune.report({"done": 1})
 
@@ -190,14 +195,14 @@ def calibrate(plan: Plan, site: Site, first: Iterable[Canary]) -> dict[Canary, C
 
 def _side_by_side(plan: Plan, first: Iterable[Canary], one: dict[str, float]) -> dict[Canary, Calibration]:
     remote = ray.remote(num_cpus=one["CPU"], num_gpus=one["GPU"], max_retries=0)(_measure)
-    running = {canary: remote.remote(canary.finetune, plan.folders, one["GPU"] == 0) for canary in first}
+    running = {canary: remote.remote(canary.finetune, plan, one["GPU"] == 0) for canary in first}
     return {canary: _measured(canary, future) for canary, future in running.items()}
 
 
-def _measure(node: Finetune, folders: dict[str, str], cpu: bool) -> Calibration:
+def _measure(node: Finetune, plan: Plan, cpu: bool) -> Calibration:
     from lottery_ray import canary
 
-    return canary.measure(node, folders, cpu=cpu)
+    return canary.measure(node, plan.folders, cpu=cpu, extensions=plan.extensions)
 
 
 def _measured(canary: Canary, future: Any) -> Calibration:

@@ -1,12 +1,24 @@
-"""The tasks: columns, labels and metrics. The nine of GLUE, and two of the embedded language."""
+"""The tasks: columns, labels and metrics. GLUE's nine, two of the embedded language, and what users add."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-Metric = Literal["accuracy", "matthews", "pearson"]
-METRIC_NAMES = {"accuracy": "accuracy", "matthews": "Matthews corr.", "pearson": "Pearson corr."}
+Metric = Literal["accuracy", "matthews", "pearson", "f1", "macro_f1"]
+METRIC_NAMES: dict[Metric, str] = {
+    "accuracy": "accuracy",
+    "matthews": "Matthews corr.",
+    "pearson": "Pearson corr.",
+    "f1": "F1",
+    "macro_f1": "macro F1",
+}
+CORRELATIONS: tuple[Metric, ...] = ("matthews", "pearson")
+"""They go down to -1, all others to 0."""
+
+
+NO_IDENTITY = {"identity": False}
+"""Of a field that changes no result."""
 
 
 @dataclass(frozen=True)
@@ -15,20 +27,21 @@ class Task:
 
     text: the columns of its text, one or two.
     labels: number of classes; 1 is a regression.
-    metric: the score that is reported.
+    metric: the score that is reported: accuracy; matthews or f1 (of class 1), of two classes; macro_f1 (the
+    mean over the classes that occur); pearson, of a regression.
     label_range: lowest and highest legal label.
     train_size, dev_size: rows of the whole splits, for estimates of cost only.
     validation: name of the dev split on the hub (MNLI has two; the paper reports the matched one).
     """
 
     name: str
-    title: str
+    title: str = field(compare=False, metadata=NO_IDENTITY)
     text: tuple[str, ...]
     labels: int
     metric: Metric
     label_range: tuple[float, float]
-    train_size: int
-    dev_size: int
+    train_size: int = field(default=0, compare=False, metadata=NO_IDENTITY)
+    dev_size: int = field(default=0, compare=False, metadata=NO_IDENTITY)
     validation: str = "validation"
 
     @property
@@ -73,21 +86,31 @@ EMBEDDED = {
 }
 
 TASKS = GLUE | EMBEDDED
+"""All that can be run: `extending.add_task` adds to them."""
+RECORDED: dict[str, Task] = {}
+"""Tasks of users as the records of a root have them, for their titles and the names of their metrics: a
+report has no use for what defined them."""
+
+
+def known() -> dict[str, Task]:
+    """By name, in the order of tables."""
+    return TASKS | RECORDED
 
 
 def title(name: str) -> str:
     """A task as tables and figures show it; one that others name, as they name it."""
-    return TASKS[name].title if name in TASKS else name
+    return known()[name].title if name in known() else name
 
 
 def order(name: str) -> tuple[int, str]:
     """Where a task stands in tables: as in the paper, then unknown ones by name."""
-    return (list(TASKS).index(name) if name in TASKS else len(TASKS)), name
+    names = [*GLUE, *EMBEDDED]
+    return (names.index(name) if name in names else len(names)), name
 
 
 def metric_name(name: str) -> str:
     """How a task is scored, in words; nothing of an unknown one."""
-    return METRIC_NAMES[TASKS[name].metric] if name in TASKS else ""
+    return METRIC_NAMES[known()[name].metric] if name in known() else ""
 
 
 def score(metric: Metric, labels: np.ndarray, logits: np.ndarray) -> float:
@@ -103,6 +126,11 @@ def score(metric: Metric, labels: np.ndarray, logits: np.ndarray) -> float:
         from sklearn.metrics import matthews_corrcoef
 
         return float(matthews_corrcoef(labels.astype(int), predicted))
+    if metric in ("f1", "macro_f1"):
+        from sklearn.metrics import f1_score
+
+        average = "binary" if metric == "f1" else "macro"
+        return float(f1_score(labels.astype(int), predicted, average=average, zero_division=0.0))
     return float((predicted == labels).mean())
 
 

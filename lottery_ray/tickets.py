@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lottery_ray.masks import Mask, Part, sizes
-from lottery_ray.nodes import Kind, Rule
+from lottery_ray.nodes import Rule
 
 Flags = npt.NDArray[np.bool_]
 Stream = np.random.Generator | np.random.RandomState
@@ -27,7 +27,7 @@ RELEASED_TASKS = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", 
 PAPER_SEEDS = (1337, 42, 86, 71, 166)
 
 
-def draw(kind: Kind, goods: Sequence[Mask], rng: np.random.Generator, rule: Rule = "exact") -> Mask:
+def draw(kind: str, goods: Sequence[Mask], rng: np.random.Generator, rule: Rule = "exact") -> Mask:
     """The mask of a ticket, of the size of the good one, or of super's.
 
     goods: the good masks of its sources: one, or for super-survivors every seed's.
@@ -64,7 +64,7 @@ def released_stream(task: str, seed: int, components: int) -> np.random.RandomSt
     return stream
 
 
-def _drawn(kind: Kind, goods: Flags, rng: np.random.Generator, rule: Rule) -> Flags:
+def _drawn(kind: str, goods: Flags, rng: np.random.Generator, rule: Rule) -> Flags:
     """goods: bool (sources, components). Returns bool (components,)."""
     every: Flags = np.logical_and.reduce(goods)
     some: Flags = np.logical_or.reduce(goods)

@@ -54,6 +54,7 @@ def name(node: Finetune, rows: Literal["train"] | SearchData, recipe: Recipe) ->
             "model": identity(node.model),
             "data": identity(node.data),
             "rows": [node.task, rows, node.train_limit, node.held_out],
+            **({"task": identity(node.own_task)} if node.own_task else {}),
             "seed": node.seed if rows == "train_subset" else None,
             "max_length": recipe.max_length,
         }

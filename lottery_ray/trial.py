@@ -26,6 +26,7 @@ import lottery_ray
 from lottery_ray import allocator, models, parallel, tracking
 from lottery_ray.checkpoints import Checkpoints
 from lottery_ray.execute import execute
+from lottery_ray.extending import Extension, load_planned
 from lottery_ray.micro_batches import MicroBatch
 from lottery_ray.nodes import Finetune, Node, NullDraws, Pretrain, Recipe, Search, Ticket, key, processes
 from lottery_ray.store import Attempt, Record, Store
@@ -46,21 +47,33 @@ def run(
     checkpoint_minutes: float = Site.checkpoint_minutes,
     track: Tracking = UNTRACKED,
     spread: float = 0.0,
+    extensions: tuple[Extension, ...] = (),
 ) -> Record:
     """Run a node unless it has a record, and return its record.
 
     folders: {identity: path} of the plan's model and data. cpu: leave a GPU alone. keep_retrained: whether
     a ticket leaves its retrained weights, too. checkpoint_minutes: how old a checkpoint within a training
-    may get. track, spread: see `tracking.told`. A failure leaves its traceback as error.txt in the attempt,
-    and is raised. Where one of a node's several processes is killed, ProcessDied is raised, and there is no
-    error.txt, as if this one had been.
+    may get. track, spread: see `tracking.told`. extensions: of the plan. A failure leaves its traceback as
+    error.txt in the attempt, and is raised. Where one of a node's several processes is killed, ProcessDied is
+    raised, and there is no error.txt, as if this one had been.
     """
     store = Store.open(root)
     if record := store.read(key(node)):
         return record
     attempt = store.begin(node)
     scratch = Path(tempfile.mkdtemp(prefix="lottery_ray_"))
-    work = (node, attempt, scratch, folders, cpu, keep_retrained, checkpoint_minutes, track, spread)
+    work = (
+        node,
+        attempt,
+        scratch,
+        folders,
+        cpu,
+        keep_retrained,
+        checkpoint_minutes,
+        track,
+        spread,
+        extensions,
+    )
     try:
         done: Record = parallel.run(_attempt, work, processes(node), cpu=cpu)
         return done
@@ -84,8 +97,10 @@ def _attempt(
     checkpoint_minutes: float,
     track: Tracking,
     spread: float,
+    extensions: tuple[Extension, ...],
 ) -> Record | None:
     """Of several processes the first one alone writes to the root, and returns the record."""
+    load_planned(extensions)
     started = time.time()
     inputs = attempt.store.inputs(node)
     accelerator = prepare(_recipe(node), cpu=cpu)

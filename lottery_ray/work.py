@@ -14,13 +14,13 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from lottery_ray import data, models, tokenised
 from lottery_ray.checkpoints import Checkpoints
 from lottery_ray.errors import InputError
+from lottery_ray.extending import load_planned
 from lottery_ray.inputs import MODEL_FILES, model_sha256
 from lottery_ray.micro_batches import MicroBatch
 from lottery_ray.nodes import Finetune, FolderModel, HubModel, Model, Node, Pretrain, Recipe, SearchData
 from lottery_ray.rows import held_out, limited, train_subset
 from lottery_ray.store import Attempt, Record
 from lottery_ray.study import Plan
-from lottery_ray.tasks import TASKS
 from lottery_ray.tracking import Run
 
 Rows = Literal["train"] | SearchData
@@ -63,7 +63,7 @@ class Work:
     def initial(self, node: Finetune, start: Literal["pretrained", "random"]) -> models.Network:
         """The network that fine-tuning and retraining start from, on its device."""
         folder = self.checkpoint(node.model)
-        return self._placed(models.initial(folder, TASKS[node.task], node.seed, start))
+        return self._placed(models.initial(folder, node.definition, node.seed, start))
 
     def fine_tuned(self, node: Finetune) -> models.Network:
         """The network that fine-tuning left, on its device."""
@@ -88,12 +88,12 @@ class Work:
         return tokenised.once(
             tokenised.name(node, rows, recipe),
             lambda: data.encode(
-                self._table(node, rows), TASKS[node.task], self.tokenizer(node), recipe.max_length
+                self._table(node, rows), node.definition, self.tokenizer(node), recipe.max_length
             ),
         )
 
     def _table(self, node: Finetune, rows: Rows) -> pa.Table:
-        task = TASKS[node.task]
+        task = node.definition
         if rows == "dev":
             return data.table(node.data, task, "validation", self.folders)
         table = limited(data.table(node.data, task, "train", self.folders), task, node.train_limit)
@@ -118,18 +118,19 @@ def pre_trained(model: FolderModel | HubModel, folders: dict[str, str]) -> Path:
 
 
 def read_inputs(plan: Plan, say: Callable[[str], Any] = lambda words: None) -> None:
-    """Read all that a plan's trials read from outside the root, as they do; what is on the hub is fetched
-    unless it is in this machine's cache. say: is told of each step.
+    """Read all that a plan's trials read from outside the root, as they do, extensions too; what is on the
+    hub is fetched unless it is in this machine's cache. say: is told of each step.
 
     Raises InputError, or an OSError of the hub, if something cannot be read.
     """
+    load_planned(plan.extensions)
     first = {node.task: node for node in reversed(plan.nodes) if isinstance(node, Finetune)}
     for number, (task, node) in enumerate(reversed(first.items()), 1):
         say(f"reading the model and {task}, {number} of {len(first)} tasks")
         if not isinstance(node.model, Pretrain):
             pre_trained(node.model, plan.folders)
         for split in data.SPLITS:
-            data.table(node.data, TASKS[task], split, plan.folders)
+            data.table(node.data, node.definition, split, plan.folders)
 
 
 @functools.cache

@@ -341,7 +341,7 @@ def make() -> Callable[[str], Network]:
 
     def made(family: str) -> Network:
         torch.manual_seed(0)
-        network = models._skeleton(CONFIGS[family]())
+        network = models.skeleton(CONFIGS[family]())
         for module in network.modules():
             if isinstance(module, nn.Dropout):
                 module.p = 0.1

@@ -12,14 +12,14 @@ from tests.folders import data_folder, model_folder
 
 ROOT = Path(__file__).parents[1]
 TORCH_FREE = [
-    "streams errors terminal tasks adapters language masks nodes schedule tickets roots store inputs rows",
-    "study recorded calibration forecast budget published replay progress journal preemption tracking",
-    "wandb_run",
+    "streams errors terminal tasks adapters language masks nodes extending schedule tickets roots store",
+    "inputs rows study recorded calibration forecast budget published replay progress journal preemption",
+    "tracking wandb_run",
 ]
 TORCH = [
-    "allocator data tokenised dropout networks pruning models micro_batches importance search checkpoints",
-    "gradients curves vocabulary training pretraining released work execute parallel trial canary debug",
-    "export",
+    "allocator data tokenised dropout networks pruning models micro_batches importance criteria search",
+    "checkpoints gradients curves vocabulary training pretraining released work execute parallel trial",
+    "canary debug export",
 ]
 RAY = ["searcher sweep cluster"]
 ORDER = " ".join(TORCH_FREE + TORCH + RAY).split()

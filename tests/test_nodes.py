@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from lottery_ray import nodes, streams
+from lottery_ray.adapters import ADAPTERS, Architecture
 from lottery_ray.language import Language
 from lottery_ray.nodes import (
     Finetune,
@@ -34,6 +35,7 @@ from lottery_ray.nodes import (
     with_ancestors,
 )
 from lottery_ray.study import PRESETS, Study, plan
+from lottery_ray.tasks import TASKS
 
 FULL = Finetune("sst2", 42, FolderModel("ab" * 32), FolderData("cd" * 32))
 HUB = Finetune(
@@ -126,6 +128,11 @@ SAMPLES: dict[str, Any] = {
     "rule": "bernoulli",
     "removal": "released",
     "source": MAGNITUDE,
+    "own_task": TASKS["mrpc"],
+    "architecture": Architecture("bert", ADAPTERS["bert"]),
+    "criterion": "fisher",
+    "criterion_sha256": "ab" * 32,
+    "kind_sha256": "ab" * 32,
 }
 
 

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from torch.nn.utils import prune
 
 from lottery_ray import search
-from lottery_ray.importance import Importance
+from lottery_ray.extending import Importance
 from lottery_ray.nodes import Components, Magnitude, Structured
 from lottery_ray.search import Scored, StructuredStep, largest, last_accepted, magnitude, structured
 

@@ -32,7 +32,9 @@ COLOURS = {
     "bad": "#d55e00",
     "pretrained": "#009e73",
     "transfer": "#56b4e9",
+    "own": "#a6761d",
 }
+"""own: of the kinds that users add."""
 MARKERS = {
     "good": "o",
     "random": "s",
@@ -42,6 +44,7 @@ MARKERS = {
     "transfer": "P",
     "super": "*",
 }
+OWN_MARKERS = ("X", "p", "h", "<", ">")
 SEED_COLOURS = ("#009e73", "#cc79a7", "#56b4e9", "#a6761d", FAINT)
 COMPONENTS = {"heads": "heads", "mlp": "MLPs", "weight": "weights"}
 WIDTH = 10.8
@@ -100,6 +103,8 @@ class Drawing:
 
 def family(network: str) -> str:
     """Whose colour a network has, and mostly whose marker: super-survivors and controls have their twin's."""
+    if networks.is_own(network):
+        return "own"
     base = networks.drawn_as(network).partition(", ")[0].partition(" from ")[0]
     return {"super": "good", "super random": "random", "super bad": "bad"}.get(base, base)
 
@@ -109,6 +114,9 @@ def colour(network: str) -> str:
 
 
 def marker(network: str) -> str:
+    if networks.is_own(network):
+        # the same in every figure
+        return OWN_MARKERS[sum(networks.drawn_as(network).encode()) % len(OWN_MARKERS)]
     return MARKERS.get(network) or MARKERS.get(family(network), "o")
 
 

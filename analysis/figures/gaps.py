@@ -15,19 +15,20 @@ from analysis.figures.drawing import (
     COLOURS,
     FAINT,
     INK,
-    MARKERS,
     Drawing,
     Slice,
+    colour,
     grid,
     lines,
     mark,
+    marker,
     slices,
     task_title,
 )
 from analysis.tables import Analysis
 
 VERSUS = ("random", "layer-matched", "pretrained", "bad")
-"""The networks that good is drawn against; the table has all of them."""
+"""The networks that good is drawn against, beside those that a user added; the table has all of them."""
 
 
 def draw(found: Analysis) -> Iterator[Drawing]:
@@ -42,7 +43,8 @@ def draw(found: Analysis) -> Iterator[Drawing]:
 
 
 def _drawn(gaps: pd.DataFrame) -> pd.DataFrame:
-    return gaps[(gaps["network"] == "good") & gaps["versus"].map(networks.drawn_as).isin(VERSUS)]
+    versus = gaps["versus"].map(networks.drawn_as).isin(networks.with_own(VERSUS, gaps["versus"]))
+    return gaps[(gaps["network"] == "good") & versus]
 
 
 def _at(size: str) -> str:
@@ -60,7 +62,7 @@ class Series:
 
 
 def _series(table: pd.DataFrame) -> list[Series]:
-    """Good minus each of VERSUS that is there."""
+    """Good minus each of these that is there."""
 
     def one(name: str) -> Series:
         def chosen(group: pd.DataFrame) -> pd.DataFrame:
@@ -68,10 +70,10 @@ def _series(table: pd.DataFrame) -> list[Series]:
                 [column for column in ("task", "method", "size", "measure") if column in group]
             )
 
-        return Series(f"good {MINUS} {name}", chosen, COLOURS[name], MARKERS[name])
+        return Series(f"good {MINUS} {name}", chosen, colour(name), marker(name))
 
     drawn = set(table["versus"].map(networks.drawn_as))
-    return [one(name) for name in VERSUS if name in drawn]
+    return [one(name) for name in networks.with_own(VERSUS, drawn) if name in drawn]
 
 
 def _across(part: Slice) -> Drawing:

@@ -27,9 +27,11 @@ def _histograms(table: pd.DataFrame, method: str, component: str) -> Drawing:
     for axis, task in zip(axes, tasks, strict=True):
         cells = table[table["task"] == task]
         kept = cells["kept"].astype(bool)
+        # only a criterion of the user's own goes below zero
+        ends = min(0, cells["score"].min()), max(cells["score"].max(), 1e-9)
         axis.hist(
             [cells.loc[kept, "score"], cells.loc[~kept, "score"]],
-            bins=np.linspace(0, max(cells["score"].max(), 1e-9), BINS + 1).tolist(),
+            bins=np.linspace(*ends, BINS + 1).tolist(),
             stacked=True,
             histtype="stepfilled",
             color=[COLOURS["good"], COLOURS["random"]],

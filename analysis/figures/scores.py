@@ -25,7 +25,7 @@ from analysis.figures.drawing import (
 )
 from analysis.statistics import NETWORK
 from analysis.tables import Analysis
-from lottery_ray.tasks import TASKS, metric_name
+from lottery_ray.tasks import CORRELATIONS, known, metric_name
 
 SEEDS = "Small dots are seeds, large marks"
 
@@ -106,4 +106,4 @@ def _seeds(found: Analysis, row: dict[str, Any]) -> np.ndarray:
 
 def _lowest(task: str) -> float:
     """Of its metric."""
-    return 0.0 if task in TASKS and TASKS[task].metric == "accuracy" else -1.0
+    return -1.0 if task not in known() or known()[task].metric in CORRELATIONS else 0.0

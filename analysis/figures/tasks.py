@@ -13,7 +13,7 @@ from analysis.conclusions import opening, place
 from analysis.figures.drawing import COMPONENTS, WIDTH, Drawing, Slice, grid, slices
 from analysis.figures.heatmap import heatmap
 from analysis.tables import Analysis
-from lottery_ray.tasks import TASKS, order, title
+from lottery_ray.tasks import known, order, title
 
 FROM = "transfer from "
 Shown = Callable[[float], str]
@@ -82,7 +82,7 @@ def _cells(axis: Axes, means: np.ndarray, names: list[str], shown: Shown, **more
 
 def _transfers(found: Analysis) -> Iterator[Drawing]:
     """Scores of transferred tickets; on the diagonal a task's own good ticket."""
-    names = {task.title: name for name, task in TASKS.items()}
+    names = {task.title: name for name, task in known().items()}
     source = found.summary["network"].str.removeprefix(FROM).map(lambda name: names.get(name, name))
     moved = found.summary["network"].str.startswith(FROM)
     own = found.summary["network"] == "good"

@@ -8,9 +8,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from analysis import figures
-from lottery_ray.tasks import TASKS
-
-HYPHENATED = re.compile("|".join(task.title for task in TASKS.values() if "-" in task.title))
+from lottery_ray.tasks import known
 
 
 def rendered(name: str, **values: Any) -> str:
@@ -33,4 +31,6 @@ def rendered(name: str, **values: Any) -> str:
 
 def whole(text: str) -> Markup:
     """With names of tasks such as SST-2 kept on one line."""
-    return Markup(HYPHENATED.sub(r'<span class="whole">\g<0></span>', str(escape(text))))
+    titles = [re.escape(str(escape(task.title))) for task in known().values() if "-" in task.title]
+    hyphenated = re.compile("|".join(titles))
+    return Markup(hyphenated.sub(r'<span class="whole">\g<0></span>', str(escape(text))))
