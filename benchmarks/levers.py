@@ -54,8 +54,8 @@ def _torch_dropout() -> Iterator[None]:
         yield
 
 
-def _all(network: object, encoded: data.Encoded, recipe: object) -> AbstractContextManager[data.Encoded]:
-    return nullcontext(encoded)
+def _all(network: object, encoded: data.Encoded, recipe: object) -> AbstractContextManager[Any]:
+    return nullcontext((encoded, nullcontext))
 
 
 def _loop_adamw(*arguments: Any, adamw: Any = torch.optim.AdamW, **options: Any) -> torch.optim.Optimizer:

@@ -38,8 +38,8 @@ from lottery_ray.progress import Progress, by_cause, duration
 from lottery_ray.store import Record, Store
 from lottery_ray.study import PRESETS, Plan, Site, Study, chosen, count_by_stage, few_held_out, plan
 from lottery_ray.terminal import at_work, flags_of_one, show_error
+from lottery_ray.trackers import check as check_trackers
 from lottery_ray.tracking import UNTRACKED, Tracking
-from lottery_ray.tracking import check as check_tracking
 from lottery_ray.wandb_run import how_to_upload
 
 
@@ -152,7 +152,7 @@ def ask_trackers(tracking: Tracking, store: Store, console: Console) -> None:
     if not tracking:
         return
     with at_work(console, "asking the trackers"):
-        said = check_tracking(tracking, store)
+        said = check_trackers(tracking, store)
     if said:
         console.print(said)
 

@@ -23,7 +23,7 @@ import torch
 from accelerate import Accelerator
 
 import lottery_ray
-from lottery_ray import allocator, models, parallel, tracking
+from lottery_ray import allocator, models, parallel, trackers
 from lottery_ray.checkpoints import Checkpoints
 from lottery_ray.execute import execute
 from lottery_ray.extending import Extension, load_planned
@@ -53,7 +53,7 @@ def run(
 
     folders: {identity: path} of the plan's model and data. cpu: leave a GPU alone. keep_retrained: whether
     a ticket leaves its retrained weights, too. checkpoint_minutes: how old a checkpoint within a training
-    may get. track, spread: see `tracking.told`. extensions: of the plan. A failure leaves its traceback as
+    may get. track, spread: see `trackers.told`. extensions: of the plan. A failure leaves its traceback as
     error.txt in the attempt, and is raised. Where one of a node's several processes is killed, ProcessDied is
     raised, and there is no error.txt, as if this one had been.
     """
@@ -114,7 +114,7 @@ def _attempt(
     }
     checkpoints = Checkpoints(attempt.store, node, checkpoint_minutes, made_with, device_name(accelerator))
     told = track if accelerator.is_main_process else UNTRACKED
-    with tracking.told(node, told, attempt.store, scratch, spread) as run:
+    with trackers.told(node, told, attempt.store, scratch, spread) as run:
         run.read(inputs)
         work = Work(
             attempt, inputs, folders, scratch, accelerator, keep_retrained, checkpoints, MicroBatch(), run

@@ -60,7 +60,7 @@ NOT_LOGGED_IN = (
 
 
 def check(tracking: Tracking) -> str | None:
-    """See `tracking.check`."""
+    """See `trackers.check`."""
     try:
         import wandb
     except ModuleNotFoundError:
@@ -141,14 +141,14 @@ class WandbRun:
         self.run.summary.update(dict(values))
 
     def read(self, node: Node, inputs: Mapping[Node, Record], fetched: Path) -> None:
-        """See `tracking.Tracker`."""
+        """See `trackers.Tracker`."""
         outside = read_from_outside(node) if isinstance(node, Finetune) else []
         parents = [made for parent, record in inputs.items() for made in self._left(parent, record, fetched)]
         for artifact in (*outside, *parents):
             self._add(artifact, read=True)
 
     def leave(self, node: Node, record: Record, fetched: Path) -> None:
-        """See `tracking.Tracker`. Files must stay until the run is finished."""
+        """See `trackers.Tracker`. Files must stay until the run is finished."""
         for artifact in self._left(node, record, fetched):
             self._add(artifact, read=False)
 
@@ -207,7 +207,7 @@ def start(tracking: Tracking, store: Store, warnings: list[str], spread: float =
     """Begin a run, or go on with it where it has begun; offline where the service does not answer, which is
     added to the warnings.
 
-    who: id, name, job_type, tags and config, as wandb.init has them. spread: see `tracking.start`.
+    who: id, name, job_type, tags and config, as wandb.init has them. spread: see `trackers.told`.
     """
     global _asks_again, _has_begun
     import wandb

@@ -21,7 +21,7 @@ from lottery_ray.nodes import Finetune, FolderModel, HubModel, Model, Node, Pret
 from lottery_ray.rows import held_out, limited, train_subset
 from lottery_ray.store import Attempt, Record
 from lottery_ray.study import Plan
-from lottery_ray.tracking import Run
+from lottery_ray.trackers import Run
 
 Rows = Literal["train"] | SearchData
 

@@ -40,12 +40,14 @@ NOT_RUN = {
     "aws": "wants an account at AWS",
     "docker": "wants Docker and a registry",
     "kubectl": "wants a Kubernetes cluster",
+    "tensorboard": "serves until it is stopped",
     "pre-commit": "would write a hook into this checkout's .git",
 }
 """Commands, and why they are not run here."""
 SHOWN = {
     ("concepts.md", "(Pretrain)"): "the graph of a study",
     ("results.md", "              pruned"): "what a study printed",
+    ("tracking.md", "3 runs of W&B wait"): "what a sweep says",
 }
 """{(page, how a block begins): what it is}, of blocks that are no commands."""
 DRY = {
@@ -98,7 +100,7 @@ class Checkout:
 RECORDER = """#!/bin/bash
 printf '%s\\0' "$LINE" "${0##*/}" "$@" $'\\x1e' >> "$LOG"
 """
-PROGRAMS = ("python", "make", "ray", "nohup", *NOT_RUN)
+PROGRAMS = ("python", "make", "ray", "wandb", "nohup", *NOT_RUN)
 ROOTS = "mine other local gpu small three-epochs paper paper-as-released made_of minilm"
 
 
@@ -223,6 +225,12 @@ def check(words: list[str], checkout: Checkout) -> None:
         case ["make", *_]:
             done = subprocess.run([words[0], "-n", *words[1:]], cwd=ROOT, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
+        case ["wandb", *flags]:
+            # tests/test_tracking.py syncs
+            import wandb.cli.cli as its
+
+            given = [flag for flag in flags[1:] if not flag.startswith("results/")]
+            its.cli.commands[flags[0]].make_context(flags[0], given)
         case ["ray", *_]:
             on_a_cluster(words[1:], checkout)
         case _:

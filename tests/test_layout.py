@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 TORCH_FREE = [
     "streams errors terminal tasks adapters language masks nodes extending schedule tickets roots store",
     "inputs rows study recorded calibration forecast budget published replay progress journal preemption",
-    "tracking wandb_run",
+    "tracking wandb_run trackers",
 ]
 TORCH = [
     "allocator data tokenised dropout networks pruning models micro_batches importance criteria search",
