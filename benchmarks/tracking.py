@@ -75,7 +75,7 @@ def main(
     """
     found = planned(data, task, rows)
     whole = Tracking(wandb=mode)
-    tracks = UNTRACKED, replace(whole, dev_curves=False), whole
+    tracks = UNTRACKED, replace(whole, no_dev_curves=True), whole
     with tempfile.TemporaryDirectory(prefix="lottery_ray_tracking_") as folder:
         works = [partial(seconds, found, Path(folder), track) for track in tracks]
         times = measurement.rounds(works, number)

@@ -99,8 +99,8 @@ class Study:
     seeds: tuple[int, ...] = PAPER_SEEDS
     """Seeds; each is one fine-tuned model per task."""
     methods: tuple[str, ...] = ("structured", "magnitude")
-    """How to search: structured (heads and MLPs), heads, mlps, magnitude (weights); with a criterion of your
-    own METHOD:CRITERION, such as structured:fisher."""
+    """How to search: structured (heads and MLPs), heads, mlps, magnitude (weights);
+    with a criterion of your own METHOD:CRITERION, such as structured:fisher."""
     kinds: tuple[str, ...] = ("good", "random", "bad")
     """Which subnetworks to compare: good; random; bad;
     layer_matched (random, as many in every layer);
@@ -139,8 +139,8 @@ class Study:
     """With --recipe.processes: the tasks whose trainings have several, such as mnli and qqp.
     None named: all."""
     extend: tuple[str, ...] = ()
-    """Python files or installed modules that add tasks, criteria, kinds of subnetworks or architectures of
-    your own (docs/extending.md)."""
+    """Python files or installed modules of yours (docs/extending.md).
+    They add tasks, criteria, kinds of subnetworks or architectures."""
 
 
 @dataclass(frozen=True)

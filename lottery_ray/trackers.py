@@ -69,7 +69,7 @@ class Run:
     """One node as its trackers see it, if it has any.
 
     trackers: by name. fetched: see `Tracker`. warnings: what went wrong, in words, for the record.
-    dev_curves: see `Tracking`.
+    dev_curves: whether it is told the dev score after every epoch.
     """
 
     node: Node
@@ -150,7 +150,7 @@ def told(node: Node, tracking: Tracking, store: Store, fetched: Path, spread: fl
     fetched: a folder for artifacts that are not on this machine. spread: seconds over which the first runs of
     many processes begin.
     """
-    run = Run(node, {}, fetched, [], tracking.dev_curves)
+    run = Run(node, {}, fetched, [], not tracking.no_dev_curves)
     if tracking.tracker is not None:
         with run.guarded(tracking.tracker):
             run.trackers[tracking.tracker] = _accelerates(node, tracking.tracker, tracking, store)

@@ -20,16 +20,16 @@ class Tracking:
     """Who is told what nodes do while they do it. Nothing here changes a result."""
 
     wandb: Mode = "disabled"
-    """Weights & Biases, a run per node: online needs an account (wandb login); offline leaves files in the
-    root, which wandb sync uploads."""
+    """Weights & Biases, a run per node. Online needs an account (wandb login);
+    offline leaves files in the root, which wandb sync uploads."""
     wandb_project: str | None = None
     """The project there, or entity/project. None: $WANDB_PROJECT, or lottery_ray."""
     wandb_group: str | None = None
     """The study's name there. None: the last part of the root's."""
     tracker: str | None = None
     """Another tracker, by Accelerate's name for it: tensorboard, trackio, mlflow, ..."""
-    dev_curves: bool = True
-    """A training that is tracked is scored on the dev set after every epoch."""
+    no_dev_curves: bool = False
+    """Leave out the scores of the dev set after every epoch, which a tracked training takes, too."""
 
     @property
     def project(self) -> str:

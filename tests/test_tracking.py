@@ -204,7 +204,7 @@ def test_no_tracker_changes_a_result(planned: Plan, tracked: Done, tmp_path: Pat
 
 def test_epochs_may_go_unscored(planned: Plan, tmp_path: Path) -> None:
     full = planned.nodes[0]
-    done = finish(Plan((full,), planned.folders), tmp_path, replace(OFFLINE, dev_curves=False))
+    done = finish(Plan((full,), planned.folders), tmp_path, replace(OFFLINE, no_dev_curves=True))
     assert [step for step, _ in done.told.runs[key(full)].curve("dev_score")] == [STEPS]
 
 
