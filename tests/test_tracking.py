@@ -4,6 +4,7 @@ result: files of wandb offline, a server that speaks its protocol, and TensorBoa
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -321,25 +322,49 @@ def test_where_the_service_is_down_nothing_is_lost(
     records = studies.records(tmp_path / "a root")
     assert len(records) == 3
     assert "W&B does not answer" in output
-    said = next(line for line in output.splitlines() if "wandb sync" in line)
     wandb_server.start()
+    upload(output)
+    assert_all_there(records, wandb_server)
+
+
+def upload(output: str) -> None:
+    """Run the command that a sweep ends with."""
+    said = next(line for line in output.splitlines() if "wandb sync" in line)
     wandb = Path(sys.executable).with_name("wandb")
+    command = said[said.index("wandb sync") :].replace("wandb", str(wandb), 1)
     done = subprocess.run(
-        said[said.index("wandb sync") :].replace("wandb", str(wandb), 1),
-        shell=True,
-        capture_output=True,
-        text=True,
-        env=os.environ,
-        check=False,
+        command, shell=True, capture_output=True, text=True, env=os.environ, check=False, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def assert_all_there(records: dict[str, Record], wandb_server: WandbServer) -> None:
     told = wandb_server.tracked
     assert records.keys() <= told.runs.keys()
     for record in records.values():
         assert told.runs[record.key].exit_code == 0
         if record.labels["stage"] != "search":
             assert told.runs[record.key].curve("loss")
-    assert {"mask", "model"} <= {artifact.type for artifact in told.artifacts.values()}
+    left = {by for artifact in told.artifacts.values() for by in artifact.made_by}
+    assert records.keys() <= left
+
+
+@pytest.mark.slow
+def test_where_the_service_goes_down_nothing_is_lost(
+    sweep: list[str], tmp_path: Path, wandb_server: WandbServer
+) -> None:
+    driver = subprocess.Popen(sweep, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/")
+    while "UpsertBucket" not in wandb_server.requests:
+        assert driver.poll() is None
+        time.sleep(0.01)
+    wandb_server.stop()
+    output, _ = driver.communicate()
+    assert driver.returncode == 0, output
+    records = studies.records(tmp_path / "a root")
+    assert len(records) == 3
+    wandb_server.start()
+    upload(output)
+    assert_all_there(records, wandb_server)
 
 
 def test_bad_names_are_refused(inputs: Path, tmp_path: Path) -> None:
