@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,9 @@ SILENCE = 600.0
 ARTIFACT_SECONDS = 60.0
 """The longest that it waits for the service to take note of artifacts."""
 AXIS = "step"
+
+Table = tuple[list[str], list[Iterable[Any]]]
+"""Columns, and rows."""
 
 _asks_again = 0.0
 _has_begun = False
@@ -137,6 +140,21 @@ class WandbRun:
         """One point of each of these curves. Where a run goes on offline its rows are numbered anew, so the
         axis is a curve of its own."""
         self.run.log({AXIS: step, **values}, step=step)
+
+    def show(
+        self, numbers: Mapping[str, float], tables: Mapping[str, Table], files: Mapping[str, Path], at: int
+    ) -> None:
+        """Numbers, tables, figures (PNG files) and pages (HTML files) by name, as they are at this point of
+        the axis, at which the run may have been before."""
+        import wandb
+
+        shown: dict[str, Any] = {AXIS: at, **numbers}
+        for name, (columns, rows) in tables.items():
+            shown[name] = wandb.Table(columns=columns, data=rows, allow_mixed_types=True)
+        for name, file in files.items():
+            is_page = file.suffix == ".html"
+            shown[name] = wandb.Html(str(file), inject=False) if is_page else wandb.Image(str(file))
+        self.run.log(shown)
 
     def end(self, values: Mapping[str, Any]) -> None:
         """What came out, as tables of runs show it."""

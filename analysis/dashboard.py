@@ -1,0 +1,258 @@
+"""Keeps a study's own run and its workspace on Weights & Biases up to date, from the root alone.
+
+One process does so for a root at a time, and says so in ROOT/wandb/dashboard.json. It may be any that reads
+the root: jobs/dashboard.py, or the one beside a sweep.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import platform
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+import psutil
+
+from analysis import study_run, workspace
+from analysis.study_run import Progress, Shown
+from analysis.tables import analyse
+from lottery_ray.errors import InputError
+from lottery_ray.store import Store, digest, sha256
+from lottery_ray.tracking import Tracking
+from lottery_ray.wandb_run import FOLDER, WandbRun, how_to_upload, start
+
+EVERY = 10.0
+"""Seconds between two looks at the root."""
+TIMES = 9.0
+"""After an update there is none for so many times as long as it took."""
+SILENT = 900.0
+"""Whoever keeps a dashboard and says nothing for so many seconds counts as gone."""
+LAST_SECONDS = 300.0
+"""The longest that a sweep waits for the last update."""
+SIGN = f"{FOLDER}/dashboard.json"
+
+
+@dataclass
+class Dashboard:
+    """The dashboard of a root.
+
+    only: see `analyse`. warnings: what went wrong, in words. run: once it has begun. url: of the workspace.
+    other: who else keeps it up to date. now: the root as it was last seen.
+    """
+
+    store: Store
+    tracking: Tracking
+    only: Sequence[str] = ()
+    warnings: list[str] = field(default_factory=list)
+    run: WandbRun | None = None
+    url: str = ""
+    other: str = ""
+    now: Progress | None = None
+    _state: str = ""
+    _recorded: frozenset[str] = frozenset()
+    _digests: dict[str, str] = field(default_factory=dict)
+    _saved: frozenset[str] = frozenset()
+
+    @property
+    def id(self) -> str:
+        """Of the run: that of this root and group."""
+        return f"study-{digest([self.store.named(''), self.tracking.group(self.store)])[:12]}"
+
+    def update(self) -> float:
+        """Show what is new in the root. Returns how many seconds that took, 0 if there was nothing to do.
+        What goes wrong is a warning."""
+        begun = time.monotonic()
+        try:
+            self.now = study_run.progress(self.store)
+            return time.monotonic() - begun if self._claim() and self._update(self.now) else 0.0
+        except Exception as error:
+            self.warnings.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
+            return time.monotonic() - begun
+
+    def _claim(self) -> bool:
+        """Whether it is this process that keeps the dashboard; it is if nobody else does."""
+        with contextlib.suppress(InputError, ValueError):
+            said = self.store.read_json(SIGN)
+            if not _is_gone(said):
+                self.other, self.url = f"process {said['process']} of {said['host']}", said["url"]
+                return False
+        self.other = ""
+        self._sign(time.time())
+        return True
+
+    def _sign(self, heard: float) -> None:
+        said = {"host": platform.node(), "process": os.getpid(), "heard": heard, "url": self.url}
+        self.store.write_json(SIGN, said)
+
+    def _update(self, now: Progress) -> bool:
+        """Whether there was anything new."""
+        state = digest([sorted(now.recorded), [asdict(each) for each in now.failures], now.alive])
+        if state == self._state:
+            return False
+        if self.run is None:
+            self.run = self._begin()
+        if self.run.run.summary.get("state") != state:
+            if now.recorded != self._recorded:
+                self._show_records(self.run, now)
+            self._show(self.run, now, Shown(tables={"tables/failures": study_run.failures(now.failures)}))
+            self.run.end({"state": state})
+        self._save(self.run)
+        self._state, self._recorded = state, now.recorded
+        return True
+
+    def _begin(self) -> WandbRun:
+        return start(
+            self.tracking,
+            self.store,
+            self.warnings,
+            id=self.id,
+            name=f"study {self.tracking.group(self.store)}",
+            job_type="study",
+            tags=["study"],
+            config={"root": self.store.named("")},
+        )
+
+    def _show_records(self, run: WandbRun, now: Progress) -> None:
+        """As far as there is anything to report on yet."""
+        try:
+            found = analyse(self.store.uri, self.only)
+        except InputError as error:
+            if now.done:
+                self.warnings.append(str(error))
+            return
+        with study_run.shown(found) as shown:
+            self._show(run, now, shown)
+
+    def _show(self, run: WandbRun, now: Progress, shown: Shown) -> None:
+        """Tables and files that are as they were are not sent again."""
+        digests = {name: digest(table) for name, table in shown.tables.items()}
+        digests |= {name: sha256(path) for name, path in shown.files.items()}
+        new = {name for name, value in digests.items() if self._digests.get(name) != value}
+        tables = {name: table for name, table in shown.tables.items() if name in new and table[1]}
+        files = {name: path for name, path in shown.files.items() if name in new}
+        run.show(now.numbers | shown.numbers, tables, files, now.done)
+        self._digests |= digests
+
+    def _save(self, run: WandbRun) -> None:
+        names = frozenset(name for name in run.run.summary.keys() if not name.startswith("_"))  # noqa: SIM118
+        if not run.offline and names != self._saved:
+            self.url = workspace.save(run.run, sorted(names))
+            self._saved = names
+            self._sign(time.time())
+
+    def close(self) -> None:
+        """Wait until all is uploaded, as long as that may take."""
+        if self.run is None:
+            return
+        try:
+            self.run.finish(failed=self.now is not None and bool(self.now.failures) and not self.now.alive)
+        except Exception as error:
+            self.warnings.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        with contextlib.suppress(InputError):
+            self._sign(0.0)
+
+    def words(self) -> list[str]:
+        """What a person is told at the end."""
+        lines = [f"W&B: {warning}" for warning in dict.fromkeys(self.warnings)]
+        if self.other:
+            lines.append(f"W&B: {self.other} keeps the dashboard up to date.")
+        return [*lines, *([f"Dashboard: {self.url}"] if self.url else [])]
+
+
+def _is_gone(said: dict[str, Any]) -> bool:
+    """Whether it is not kept by somebody else any more, by what that one last said."""
+    here = said["host"] == platform.node()
+    ended = here and (said["process"] == os.getpid() or not psutil.pid_exists(said["process"]))
+    return ended or time.time() - said["heard"] > SILENT
+
+
+def follow(board: Dashboard, over: Callable[[float], bool]) -> None:
+    """Keep a dashboard up to date. over: waits for so many seconds, or until all is over; whether it is."""
+    try:
+        while not over(max(EVERY, TIMES * board.update())):
+            pass
+        board.update()
+    finally:
+        board.close()
+
+
+def until_swept(store: Store) -> Callable[[float], bool]:
+    """See `follow`: all is over as soon as no sweep runs."""
+
+    def over(seconds: float) -> bool:
+        until = time.monotonic() + seconds
+        while (alive := study_run.progress(store).alive) and time.monotonic() < until:
+            time.sleep(min(EVERY, seconds))
+        return not alive
+
+    return over
+
+
+@dataclass
+class Beside:
+    """The process beside a sweep that keeps its dashboard. line: to it."""
+
+    store: Store
+    process: Any
+    line: Connection
+
+    def last_words(self) -> list[str]:
+        """Wait for its last update, though not for long. Returns what is to be told."""
+        said = ["W&B: the dashboard's last update took too long; jobs/dashboard.py makes it."]
+        with contextlib.suppress(EOFError, OSError):
+            self.line.send("the sweep has ended")
+            if self.line.poll(LAST_SECONDS):
+                said = self.line.recv()
+        self.process.join(EVERY)
+        self.process.kill()
+        waiting = how_to_upload(self.store)
+        return [*said, *([waiting] if waiting else [])]
+
+
+@contextmanager
+def beside(store: Store, tracking: Tracking) -> Iterator[Beside | None]:
+    """For a sweep that is tracked: a process keeps its dashboard, which takes nothing from the sweep but a
+    little time of a processor. It ends with the sweep, however that one does."""
+    if tracking.wandb == "disabled":
+        yield None
+        return
+    spawn = multiprocessing.get_context("spawn")
+    ours, theirs = spawn.Pipe()
+    process = spawn.Process(target=_keep, args=(store.absolute, tracking, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    try:
+        yield Beside(store, process, ours)
+    except BaseException:
+        process.kill()
+        raise
+
+
+def _keep(root: str, tracking: Tracking, line: Connection) -> None:
+    # the sweep is what Ctrl-C ends, and what it prints is not to be written over
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    os.nice(10)
+    # that of the sweep, which would have to end after this one
+    os.environ.pop("WANDB_SERVICE", None)
+    over = threading.Event()
+    threading.Thread(target=_listen, args=(line, over), daemon=True).start()
+    board = Dashboard(Store.open(root), tracking)
+    follow(board, over.wait)
+    line.send(board.words())
+
+
+def _listen(line: Connection, over: threading.Event) -> None:
+    try:
+        line.recv()
+    except EOFError:
+        os._exit(1)  # the sweep was killed
+    over.set()
