@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
@@ -35,6 +35,7 @@ SILENT = 900.0
 """Whoever keeps a dashboard and says nothing for so many seconds counts as gone."""
 LAST_SECONDS = 300.0
 """The longest that a sweep waits for the last update."""
+LATE = "W&B: the dashboard's last update did not come in time; jobs/dashboard.py makes it."
 SIGN = f"{FOLDER}/dashboard.json"
 
 
@@ -58,6 +59,11 @@ class Dashboard:
     _recorded: frozenset[str] = frozenset()
     _digests: dict[str, str] = field(default_factory=dict)
     _saved: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        # where wandb sync looks for the tables of an offline run
+        if self.store.local:
+            os.environ.setdefault("WANDB_DATA_DIR", f"{self.store.path}/{FOLDER}")
 
     @property
     def id(self) -> str:
@@ -98,9 +104,8 @@ class Dashboard:
         if self.run is None:
             self.run = self._begin()
         if self.run.run.summary.get("state") != state:
-            if now.recorded != self._recorded:
-                self._show_records(self.run, now)
-            self._show(self.run, now, Shown(tables={"tables/failures": study_run.failures(now.failures)}))
+            with self._records(now) as shown:
+                self._show(self.run, now, shown)
             self.run.end({"state": state})
         self._save(self.run)
         self._state, self._recorded = state, now.recorded
@@ -118,23 +123,26 @@ class Dashboard:
             config={"root": self.store.named("")},
         )
 
-    def _show_records(self, run: WandbRun, now: Progress) -> None:
-        """As far as there is anything to report on yet."""
-        try:
-            found = analyse(self.store.uri, self.only)
-        except InputError as error:
-            if now.done:
-                self.warnings.append(str(error))
-            return
-        with study_run.shown(found) as shown:
-            self._show(run, now, shown)
+    @contextmanager
+    def _records(self, now: Progress) -> Iterator[Shown]:
+        """What the records say; nothing if it has been said, or if there is nothing to report on yet."""
+        found = None
+        if now.recorded != self._recorded:
+            try:
+                found = analyse(self.store.uri, self.only)
+            except InputError as error:
+                if now.reportable:
+                    self.warnings.append(str(error))
+        with study_run.shown(found) if found else nullcontext(Shown()) as shown:
+            yield shown
 
     def _show(self, run: WandbRun, now: Progress, shown: Shown) -> None:
         """Tables and files that are as they were are not sent again."""
-        digests = {name: digest(table) for name, table in shown.tables.items()}
+        every = shown.tables | {"tables/failures": study_run.failures(now.failures)}
+        digests = {name: digest(table) for name, table in every.items()}
         digests |= {name: sha256(path) for name, path in shown.files.items()}
         new = {name for name, value in digests.items() if self._digests.get(name) != value}
-        tables = {name: table for name, table in shown.tables.items() if name in new and table[1]}
+        tables = {name: table for name, table in every.items() if name in new and table[1]}
         files = {name: path for name, path in shown.files.items() if name in new}
         run.show(now.numbers | shown.numbers, tables, files, now.done)
         self._digests |= digests
@@ -194,44 +202,40 @@ def until_swept(store: Store) -> Callable[[float], bool]:
     return over
 
 
-@dataclass
 class Beside:
-    """The process beside a sweep that keeps its dashboard. line: to it."""
+    """A process that keeps the dashboard of a sweep, which loses nothing by it but a little of a processor's
+    time. It ends with the sweep, however that one does. Use it as a context manager."""
 
-    store: Store
-    process: Any
-    line: Connection
+    def __init__(self, store: Store, tracking: Tracking) -> None:
+        self.store = store
+        spawn = multiprocessing.get_context("spawn")
+        self._line, self._theirs = spawn.Pipe()
+        arguments = (store.absolute, tracking, self._theirs)
+        self.process = spawn.Process(target=_keep, args=arguments, daemon=True)
+
+    def __enter__(self) -> "Beside":
+        self.process.start()
+        # so that the line ends where the process does
+        self._theirs.close()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if kind is not None:
+            self.process.kill()
+            return
+        with contextlib.suppress(OSError):
+            self._line.send("the sweep has ended")
 
     def last_words(self) -> list[str]:
         """Wait for its last update, though not for long. Returns what is to be told."""
-        said = ["W&B: the dashboard's last update took too long; jobs/dashboard.py makes it."]
+        said = [LATE]
         with contextlib.suppress(EOFError, OSError):
-            self.line.send("the sweep has ended")
-            if self.line.poll(LAST_SECONDS):
-                said = self.line.recv()
+            if self._line.poll(LAST_SECONDS):
+                said = self._line.recv()
         self.process.join(EVERY)
         self.process.kill()
         waiting = how_to_upload(self.store)
         return [*said, *([waiting] if waiting else [])]
-
-
-@contextmanager
-def beside(store: Store, tracking: Tracking) -> Iterator[Beside | None]:
-    """For a sweep that is tracked: a process keeps its dashboard, which takes nothing from the sweep but a
-    little time of a processor. It ends with the sweep, however that one does."""
-    if tracking.wandb == "disabled":
-        yield None
-        return
-    spawn = multiprocessing.get_context("spawn")
-    ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=_keep, args=(store.absolute, tracking, theirs), daemon=True)
-    process.start()
-    theirs.close()
-    try:
-        yield Beside(store, process, ours)
-    except BaseException:
-        process.kill()
-        raise
 
 
 def _keep(root: str, tracking: Tracking, line: Connection) -> None:

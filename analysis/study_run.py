@@ -6,6 +6,7 @@ All of it comes from the records and journals of a root. Names are those of curv
     cost/hours, cost/hours/search                                   of trials, one after another
     gap/<task>/<method>/<measure>/good-random, .../low, .../high    see `gaps.gaps`
     overlap/<task>/<method>/<network>/<component>, .../chance       see `overlap.of_seeds`
+    search/<task>/<method>/<component>                              mean share that searches keep
     tables/<name>, figures/<group>/<name>, report                   of the report
 """
 
@@ -52,6 +53,11 @@ class Progress:
         return sum(node.key in self.recorded for node in self.nodes) if self.nodes else len(self.recorded)
 
     @property
+    def reportable(self) -> bool:
+        """Whether a model has been fine-tuned."""
+        return any(node.stage == "finetune" and node.key in self.recorded for node in self.nodes)
+
+    @property
     def numbers(self) -> dict[str, float]:
         """As curves."""
         found: dict[str, float] = {
@@ -82,7 +88,7 @@ def progress(store: Store) -> Progress:
         running=sum(len(sweep.running) for sweep in alive),
         failures=tuple(failure for sweep in told for failure in sweep.failures),
         dropped=sum(sweep.dropped for sweep in told),
-        seconds_left=None if None in left else max((each for each in left if each is not None), default=0.0),
+        seconds_left=max((each for each in left if each is not None), default=None),
         alive=bool(alive),
     )
 
@@ -114,7 +120,7 @@ def shown(found: Analysis) -> Iterator[Shown]:
 
 
 def numbers(found: Analysis) -> dict[str, float]:
-    """Gaps, overlaps and cost; what is not known is left out."""
+    """Gaps, overlaps, what searches keep, and cost; what is not known is left out."""
     values: dict[str, float] = {"cost/hours": found.costs["hours"].sum()}
     for stage, hours in found.costs.groupby("stage", sort=False)["hours"]:
         values[f"cost/hours/{stage}"] = hours.sum()
@@ -126,6 +132,9 @@ def numbers(found: Analysis) -> dict[str, float]:
         name = f"overlap/{row['task']}/{method(row)}/{word(row['network'])}/{row['component']}"
         values |= {name: row["jaccard"], f"{name}/chance": row["chance"]}
         values |= {f"{name}/chance_low": row["chance_low"], f"{name}/chance_high": row["chance_high"]}
+    ends = last_steps(found.searches)
+    for (task, by, component), group in ends.groupby(["task", "method", "component"], sort=False):
+        values[f"search/{task}/{word(str(by))}/{component}"] = (group["kept"] / group["of"]).mean()
     return {name: float(value) for name, value in values.items() if not pd.isna(value)}
 
 
@@ -160,4 +169,4 @@ def last_steps(searches: pd.DataFrame) -> pd.DataFrame:
 def _table(frame: pd.DataFrame) -> Table:
     """Without NaN, which is no word of JSON."""
     cells = frame.astype(object).where(frame.notna(), None)
-    return [str(name) for name in frame.columns], cells.to_numpy().tolist()
+    return [str(name) for name in frame.columns], [list(row) for row in cells.to_numpy()]

@@ -41,9 +41,9 @@ def main(
     with told() as status:
         store = Store.open(root)
         tracking = Tracking(wandb, wandb_project, wandb_group)
+        board = Dashboard(store, tracking, only)
         if said := check(tracking, store):
             console.print(said)
-        board = Dashboard(store, tracking, only)
         follow(board, until_swept(store) if watch else lambda _: True)
         for line in board.words():
             console.print(line)

@@ -97,11 +97,21 @@ def run(sweep: Sweep, console: Console) -> int:
         console,
         forecast=from_records(done.values()),
     )
+    board = None
     if missing:
         # a live display would write over a debugger's prompt
-        with nullcontext() if sweep.debug else progress, Journal(store, progress):
+        with (
+            dashboard(sweep.tracking, store) as board,
+            nullcontext() if sweep.debug else progress,
+            Journal(store, progress),
+        ):
             runner(sweep).run_plan(planned, sweep.site, progress, sweep.tracking)
     reported = report(progress, sweep.site.root)
+    if board:
+        with console.status("the last update of the dashboard"):
+            said_last = board.last_words()
+        for line in said_last:
+            console.print(line)
     return show_end(progress, console) or reported
 
 
@@ -274,6 +284,15 @@ def choices(study: Study) -> Table:
         if sound[name] != released[name]:
             table.add_row(f"--{name}", *(str(values[name]) for values in (ours, sound, released)))
     return table
+
+
+def dashboard(tracking: Tracking, store: Store) -> Any:
+    """What keeps the dashboard on W&B up to date beside the sweep, if that is tracked there."""
+    if tracking.wandb == "disabled":
+        return nullcontext()
+    from analysis.dashboard import Beside
+
+    return Beside(store, tracking)
 
 
 def report(progress: Progress, root: str) -> int:

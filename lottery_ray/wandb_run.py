@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,8 +48,8 @@ ARTIFACT_SECONDS = 60.0
 """The longest that it waits for the service to take note of artifacts."""
 AXIS = "step"
 
-Table = tuple[list[str], list[Iterable[Any]]]
-"""Columns, and rows."""
+Table = tuple[Sequence[str], list[Any]]
+"""Columns, and rows, each of them a list."""
 
 _asks_again = 0.0
 _has_begun = False
@@ -150,7 +150,7 @@ class WandbRun:
 
         shown: dict[str, Any] = {AXIS: at, **numbers}
         for name, (columns, rows) in tables.items():
-            shown[name] = wandb.Table(columns=columns, data=rows, allow_mixed_types=True)
+            shown[name] = wandb.Table(columns=list(columns), data=rows, allow_mixed_types=True)
         for name, file in files.items():
             is_page = file.suffix == ".html"
             shown[name] = wandb.Html(str(file), inject=False) if is_page else wandb.Image(str(file))
