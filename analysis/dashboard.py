@@ -25,7 +25,7 @@ from analysis.tables import analyse
 from lottery_ray.errors import InputError
 from lottery_ray.store import Store, digest, sha256
 from lottery_ray.tracking import Tracking
-from lottery_ray.wandb_run import FOLDER, WandbRun, how_to_upload, start
+from lottery_ray.wandb_run import FOLDER, WandbRun, start
 
 EVERY = 10.0
 """Seconds between two looks at the root."""
@@ -43,12 +43,14 @@ SIGN = f"{FOLDER}/dashboard.json"
 class Dashboard:
     """The dashboard of a root.
 
-    only: see `analyse`. warnings: what went wrong, in words. run: once it has begun. url: of the workspace.
-    other: who else keeps it up to date. now: the root as it was last seen.
+    say: how a person is told where it is, who else keeps it, and what went wrong; each once. only: see
+    `analyse`. warnings: what went wrong. run: once it has begun. url: of the workspace. other: who else keeps
+    it up to date. now: the root as it was last seen.
     """
 
     store: Store
     tracking: Tracking
+    say: Callable[[str], None]
     only: Sequence[str] = ()
     warnings: list[str] = field(default_factory=list)
     run: WandbRun | None = None
@@ -59,6 +61,7 @@ class Dashboard:
     _recorded: frozenset[str] = frozenset()
     _digests: dict[str, str] = field(default_factory=dict)
     _saved: frozenset[str] = frozenset()
+    _told: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         # where wandb sync looks for the tables of an offline run
@@ -74,12 +77,36 @@ class Dashboard:
         """Show what is new in the root. Returns how many seconds that took, 0 if there was nothing to do.
         What goes wrong is a warning."""
         begun = time.monotonic()
-        try:
+        worked = True
+        with self._warned():
             self.now = study_run.progress(self.store)
-            return time.monotonic() - begun if self._claim() and self._update(self.now) else 0.0
+            worked = self._claim() and self._update(self.now)
+        self._tell()
+        return time.monotonic() - begun if worked else 0.0
+
+    @contextmanager
+    def _warned(self) -> Iterator[None]:
+        """What goes wrong inside is a warning."""
+        try:
+            yield
         except Exception as error:
-            self.warnings.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
-            return time.monotonic() - begun
+            kind = "" if isinstance(error, InputError) else f"{type(error).__name__}: "
+            self.warnings.append(kind + " ".join(str(error).split()))
+
+    def _tell(self) -> None:
+        lines = [f"W&B: {warning}" for warning in self.warnings]
+        if self.other:
+            lines.append(f"W&B: {self.other} keeps the dashboard up to date.")
+        if self.url:
+            lines.append(self.where)
+        for line in lines:
+            if line not in self._told:
+                self._told.add(line)
+                self.say(line)
+
+    @property
+    def where(self) -> str:
+        return f"Dashboard: {self.url}"
 
     def _claim(self) -> bool:
         """Whether it is this process that keeps the dashboard; it is if nobody else does."""
@@ -94,7 +121,9 @@ class Dashboard:
 
     def _sign(self, heard: float) -> None:
         said = {"host": platform.node(), "process": os.getpid(), "heard": heard, "url": self.url}
-        self.store.write_json(SIGN, said)
+        # a root that may only be read has a dashboard too
+        with contextlib.suppress(InputError):
+            self.store.write_json(SIGN, said)
 
     def _update(self, now: Progress) -> bool:
         """Whether there was anything new."""
@@ -108,7 +137,7 @@ class Dashboard:
                 self._show(self.run, now, shown)
             self.run.end({"state": state})
         self._save(self.run)
-        self._state, self._recorded = state, now.recorded
+        self._state = state
         return True
 
     def _begin(self) -> WandbRun:
@@ -130,6 +159,7 @@ class Dashboard:
         if now.recorded != self._recorded:
             try:
                 found = analyse(self.store.uri, self.only)
+                self._recorded = now.recorded
             except InputError as error:
                 if now.reportable:
                     self.warnings.append(str(error))
@@ -158,19 +188,10 @@ class Dashboard:
         """Wait until all is uploaded, as long as that may take."""
         if self.run is None:
             return
-        try:
+        with self._warned():
             self.run.finish(failed=self.now is not None and bool(self.now.failures) and not self.now.alive)
-        except Exception as error:
-            self.warnings.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
-        with contextlib.suppress(InputError):
-            self._sign(0.0)
-
-    def words(self) -> list[str]:
-        """What a person is told at the end."""
-        lines = [f"W&B: {warning}" for warning in dict.fromkeys(self.warnings)]
-        if self.other:
-            lines.append(f"W&B: {self.other} keeps the dashboard up to date.")
-        return [*lines, *([f"Dashboard: {self.url}"] if self.url else [])]
+        self._tell()
+        self._sign(0.0)
 
 
 def _is_gone(said: dict[str, Any]) -> bool:
@@ -204,20 +225,30 @@ def until_swept(store: Store) -> Callable[[float], bool]:
 
 class Beside:
     """A process that keeps the dashboard of a sweep, which loses nothing by it but a little of a processor's
-    time. It ends with the sweep, however that one does. Use it as a context manager."""
+    time. It ends with the sweep, however that one does. Use it as a context manager.
 
-    def __init__(self, store: Store, tracking: Tracking) -> None:
-        self.store = store
+    say: how a person is told what `Dashboard` says; called from a thread.
+    """
+
+    def __init__(self, store: Store, tracking: Tracking, say: Callable[[str], None]) -> None:
+        self.say = say
         spawn = multiprocessing.get_context("spawn")
         self._line, self._theirs = spawn.Pipe()
         arguments = (store.absolute, tracking, self._theirs)
         self.process = spawn.Process(target=_keep, args=arguments, daemon=True)
+        self._hearing = threading.Thread(target=self._hear, daemon=True)
 
     def __enter__(self) -> "Beside":
         self.process.start()
         # so that the line ends where the process does
         self._theirs.close()
+        self._hearing.start()
         return self
+
+    def _hear(self) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                self.say(self._line.recv())
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         if kind is not None:
@@ -226,16 +257,12 @@ class Beside:
         with contextlib.suppress(OSError):
             self._line.send("the sweep has ended")
 
-    def last_words(self) -> list[str]:
-        """Wait for its last update, though not for long. Returns what is to be told."""
-        said = [LATE]
-        with contextlib.suppress(EOFError, OSError):
-            if self._line.poll(LAST_SECONDS):
-                said = self._line.recv()
-        self.process.join(EVERY)
+    def wait(self) -> None:
+        """For its last update, though not for long."""
+        self._hearing.join(LAST_SECONDS)
+        if self._hearing.is_alive():
+            self.say(LATE)
         self.process.kill()
-        waiting = how_to_upload(self.store)
-        return [*said, *([waiting] if waiting else [])]
 
 
 def _keep(root: str, tracking: Tracking, line: Connection) -> None:
@@ -245,18 +272,20 @@ def _keep(root: str, tracking: Tracking, line: Connection) -> None:
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
     os.nice(10)
-    # that of the sweep, which would have to end after this one
+    # that of the sweep, which may end before this one
     os.environ.pop("WANDB_SERVICE", None)
     over = threading.Event()
     threading.Thread(target=_listen, args=(line, over), daemon=True).start()
-    board = Dashboard(Store.open(root), tracking)
+    board = Dashboard(Store.open(root), tracking, line.send)
     follow(board, over.wait)
-    line.send(board.words())
+    if board.url:
+        line.send(board.where)
+    line.close()
 
 
 def _listen(line: Connection, over: threading.Event) -> None:
     try:
         line.recv()
-    except EOFError:
+    except (EOFError, OSError):
         os._exit(1)  # the sweep was killed
     over.set()

@@ -41,12 +41,10 @@ def main(
     with told() as status:
         store = Store.open(root)
         tracking = Tracking(wandb, wandb_project, wandb_group)
-        board = Dashboard(store, tracking, only)
+        board = Dashboard(store, tracking, console.print, only)
         if said := check(tracking, store):
             console.print(said)
         follow(board, until_swept(store) if watch else lambda _: True)
-        for line in board.words():
-            console.print(line)
         if waiting := how_to_upload(store):
             console.print(waiting)
         status.append(0 if board.now and (board.run or board.other) else 1)

@@ -32,6 +32,7 @@ from lottery_ray.store import Record, Store
 from lottery_ray.study import PRESETS, Plan, Site, Study, chosen, count_by_stage, few_held_out, plan
 from lottery_ray.tracking import UNTRACKED, Tracking
 from lottery_ray.tracking import check as check_tracking
+from lottery_ray.wandb_run import how_to_upload
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,7 @@ def run(sweep: Sweep, console: Console) -> int:
     if missing:
         # a live display would write over a debugger's prompt
         with (
-            dashboard(sweep.tracking, store) as board,
+            dashboard(sweep.tracking, store, console) as board,
             nullcontext() if sweep.debug else progress,
             Journal(store, progress),
         ):
@@ -109,9 +110,9 @@ def run(sweep: Sweep, console: Console) -> int:
     reported = report(progress, sweep.site.root)
     if board:
         with console.status("the last update of the dashboard"):
-            said_last = board.last_words()
-        for line in said_last:
-            console.print(line)
+            board.wait()
+    if sweep.tracking.wandb != "disabled" and (waiting := how_to_upload(store)):
+        console.print(waiting)
     return show_end(progress, console) or reported
 
 
@@ -286,13 +287,13 @@ def choices(study: Study) -> Table:
     return table
 
 
-def dashboard(tracking: Tracking, store: Store) -> Any:
+def dashboard(tracking: Tracking, store: Store, console: Console) -> Any:
     """What keeps the dashboard on W&B up to date beside the sweep, if that is tracked there."""
     if tracking.wandb == "disabled":
         return nullcontext()
     from analysis.dashboard import Beside
 
-    return Beside(store, tracking)
+    return Beside(store, tracking, console.print)
 
 
 def report(progress: Progress, root: str) -> int:
