@@ -39,7 +39,7 @@ def save(run: Any, names: Iterable[str]) -> str:
     run: the study's own, wandb's and online. names: of all that it has logged.
     """
     ws: Any = importlib.import_module("wandb_workspaces.workspaces")
-    metric: Any = importlib.import_module("wandb_workspaces.expr").Metric
+    expr: Any = importlib.import_module("wandb_workspaces.expr")
     panels = Panels(list(names))
     made = ws.Workspace(
         entity=run.entity,
@@ -51,7 +51,7 @@ def save(run: Any, names: Iterable[str]) -> str:
             if found
         ],
         runset_settings=ws.RunsetSettings(
-            filters=[metric("Group") == run.group],
+            filters=expr.And(expr.Metric("Group") == run.group),
             pinned_columns=list(COLUMNS),
             # a panel that shows a few of many runs shows this one
             pinned_runs=[run.id],
