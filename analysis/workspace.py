@@ -39,19 +39,18 @@ def save(run: Any, names: Iterable[str]) -> str:
     run: the study's own, wandb's and online. names: of all that it has logged.
     """
     ws: Any = importlib.import_module("wandb_workspaces.workspaces")
-    expr: Any = importlib.import_module("wandb_workspaces.expr")
     panels = Panels(list(names))
     made = ws.Workspace(
         entity=run.entity,
         project=run.project,
-        name=f"Study {run.group}",
+        name=re.sub(r"[^\w .,'()-]", "_", f"Study {run.group}"),  # signs such as + are refused
         sections=[
             ws.Section(name=title, panels=found, is_open=title not in CLOSED)
             for title, found in sections(panels, ABOUT.format(group=run.group, run=run.id)).items()
             if found
         ],
         runset_settings=ws.RunsetSettings(
-            filters=expr.And(expr.Metric("Group") == run.group),
+            filters=f"Metric('Group') == '{literal(run.group)}'",
             pinned_columns=list(COLUMNS),
             # a panel that shows a few of many runs shows this one
             pinned_runs=[run.id],
@@ -62,6 +61,11 @@ def save(run: Any, names: Iterable[str]) -> str:
     with contextlib.suppress(ValueError):  # there is none yet
         made._internal_id = ws.Workspace.from_url(f"{run.project_url}?nw={name}")._internal_id
     return str(made.save().url)
+
+
+def literal(group: str) -> str:
+    """What stands for a group in a filter: that is read as Python, after every = in it has been doubled."""
+    return "".join(sign if sign.isalnum() else f"\\U{ord(sign):08x}" for sign in group)
 
 
 def sections(panels: "Panels", about: str) -> dict[str, list[Any]]:

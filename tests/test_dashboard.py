@@ -111,11 +111,12 @@ def is_search(record: Any) -> bool:
 def test_the_workspace_shows_what_was_logged_and_is_saved_again(
     tmp_path: Path, wandb_server: WandbServer
 ) -> None:
-    root, study = tmp_path / "it's a root", replace(STUDY, methods=("structured", "magnitude"))
+    root, study = tmp_path / "it's a=root", replace(STUDY, methods=("structured", "magnitude"))
     Planted(root, keep=lambda node: not isinstance(node, Ticket)).fill(study)
     online = Tracking("online", "team/project")
     first = shown(root, online)
-    assert len(first) == 1
+    assert len(first) == 1, first
+    assert first[0].startswith("Dashboard: "), first
     ((name, view),) = wandb_server.views.items()
     sent = the_run(wandb_server.tracked.runs)
     assert [row["step"] for row in sent.history] == [6]
@@ -143,7 +144,7 @@ def assert_shows(view: dict[str, Any], sent: Run, *, structured: bool) -> None:
     assert (only["key"], only["op"], only["value"]) == (
         {"section": "run", "name": "group"},
         "=",
-        "it's a root",
+        "it's a=root",
     )
     sections = {each["name"]: each["panels"] for each in section["panelBankConfig"]["sections"]}
     names = ["Progress and failures", "Gaps by task", "How gaps settle", "Survival", "Overlap", "Searches"]
@@ -151,7 +152,7 @@ def assert_shows(view: dict[str, Any], sent: Run, *, structured: bool) -> None:
     if structured:
         assert list(sections) == names
     else:
-        assert list(sections) == ["Progress and failures", *names[5:]]
+        assert list(sections) == [*names[:2], *names[5:]]
     of_nodes = {"score", "loss", "dev_score", "learning_rate", "seconds"}
     logged = {name for row in sent.history for name in row}
     for panels in sections.values():
