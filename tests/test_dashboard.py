@@ -81,10 +81,10 @@ def test_a_finished_root_is_shown_offline(tmp_path: Path) -> None:
     (row,) = sent.history
     assert (row["step"], row["progress/done"], row["progress/all"], row["progress/failed"]) == (8, 8, 8, 0)
 
-    gap = found.gaps.set_index(["measure", "network", "versus"]).loc[("retrained", "good", "random")]
+    gap: Any = found.gaps.set_index(["measure", "network", "versus"]).loc[("retrained", "good", "random")]
     name = "gap/mrpc/structured/retrained/good-random"
     assert [row[name], row[f"{name}/low"], row[f"{name}/high"]] == list(gap[["mean", "low", "high"]])
-    alike = found.overlap.set_index(["network", "component"]).loc[("good", "heads")]
+    alike: Any = found.overlap.set_index(["network", "component"]).loc[("good", "heads")]
     name = "overlap/mrpc/structured/good/heads"
     assert [row[name], row[f"{name}/chance"]] == list(alike[["jaccard", "chance"]])
     assert row["cost/hours/ticket"] == pytest.approx(4 / 3600)
