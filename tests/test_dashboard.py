@@ -81,10 +81,12 @@ def test_a_finished_root_is_shown_offline(tmp_path: Path) -> None:
     (row,) = sent.history
     assert (row["step"], row["progress/done"], row["progress/all"], row["progress/failed"]) == (8, 8, 8, 0)
 
-    gap: Any = found.gaps.set_index(["measure", "network", "versus"]).loc[("retrained", "good", "random")]
+    gaps, overlaps = found.gaps, found.overlap
+    ours = (gaps["measure"] == "retrained") & (gaps["network"] == "good") & (gaps["versus"] == "random")
+    gap: Any = gaps[ours].iloc[0]
     name = "gap/mrpc/structured/retrained/good-random"
     assert [row[name], row[f"{name}/low"], row[f"{name}/high"]] == list(gap[["mean", "low", "high"]])
-    alike: Any = found.overlap.set_index(["network", "component"]).loc[("good", "heads")]
+    alike: Any = overlaps[(overlaps["network"] == "good") & (overlaps["component"] == "heads")].iloc[0]
     name = "overlap/mrpc/structured/good/heads"
     assert [row[name], row[f"{name}/chance"]] == list(alike[["jaccard", "chance"]])
     assert row["cost/hours/ticket"] == pytest.approx(4 / 3600)
