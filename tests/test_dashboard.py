@@ -239,6 +239,7 @@ def test_bad_input_is_told_in_one_line(tmp_path: Path, wandb_server: WandbServer
     assert not (tmp_path / "root" / SIGN).exists()
 
 
+@pytest.mark.slow
 def test_a_service_that_is_down_costs_nothing(tmp_path: Path, wandb_server: WandbServer) -> None:
     root = tmp_path / "root"
     with sweeping(root, plan(STUDY), lambda _: False):
