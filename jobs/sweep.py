@@ -19,6 +19,7 @@ Exit status:
 import math
 import sys
 from collections.abc import Set
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -115,14 +116,18 @@ def run(sweep: Sweep, console: Console) -> int:
         forecast=from_records(done.values()),
         command=replay.command_line(),
     )
+    board = None
     if missing:
         # a live display would write over a debugger's prompt
         display = replay.debugger(sweep.how.pdb) if sweep.how.debug else progress
-        with Journal(store, progress), display:
+        with dashboard(sweep.tracking, store, console) as board, Journal(store, progress), display:
             runner(sweep).run_plan(planned, sweep.site, progress, sweep.tracking)
     reported = report(progress, sweep.site.root)
-    if sweep.tracking.wandb != "disabled" and (said := how_to_upload(store)):
-        console.print(said)
+    if board:
+        with at_work(console, "the last update of the dashboard"):
+            board.wait()
+    if sweep.tracking.wandb != "disabled" and (waiting := how_to_upload(store)):
+        console.print(waiting)
     return show_end(progress, console) or reported
 
 
@@ -332,6 +337,15 @@ def choices(study: Study) -> Table:
         if sound[name] != released[name]:
             table.add_row(f"--{name}", *(str(values[name]) for values in (ours, sound, released)))
     return table
+
+
+def dashboard(tracking: Tracking, store: Store, console: Console) -> Any:
+    """What keeps the dashboard on W&B up to date beside the sweep, if that is tracked there."""
+    if tracking.wandb == "disabled":
+        return nullcontext()
+    from analysis.dashboard import Beside
+
+    return Beside(store, tracking, console.print)
 
 
 def report(progress: Progress, root: str) -> int:

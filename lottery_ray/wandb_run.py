@@ -11,7 +11,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,9 @@ AXIS = "step"
 NO_ANSWER = "did not respond|refused|reset|no such host|timeout|deadline|dial tcp|returned error [45]"
 """In what wandb says where the service could not be asked."""
 
+Table = tuple[Sequence[str], list[Any]]
+"""Columns, and rows, each of them a list."""
+
 _asks_again = 0.0
 _has_begun = False
 
@@ -70,6 +73,8 @@ def check(tracking: Tracking) -> str | None:
     if tracking.wandb == "offline":
         return None
     wandb.setup(settings=_settings())
+    # trials on this machine would inherit it, and share this process's own service
+    os.environ.pop("WANDB_SERVICE", None)
     try:
         logged_in = wandb.login(prompt=False, verify=True)
     except wandb.errors.Error as error:
@@ -135,6 +140,21 @@ class WandbRun:
         """One point of each of these curves. Where a run goes on offline its rows are numbered anew, so the
         axis is a curve of its own."""
         self.run.log({AXIS: step, **values}, step=step)
+
+    def show(
+        self, numbers: Mapping[str, float], tables: Mapping[str, Table], files: Mapping[str, Path], at: int
+    ) -> None:
+        """Numbers, tables, figures (PNG files) and pages (HTML files) by name, as they are at this point of
+        the axis, at which the run may have been before."""
+        import wandb
+
+        shown: dict[str, Any] = {AXIS: at, **numbers}
+        for name, (columns, rows) in tables.items():
+            shown[name] = wandb.Table(columns=list(columns), data=rows, allow_mixed_types=True)
+        for name, file in files.items():
+            is_page = file.suffix == ".html"
+            shown[name] = wandb.Html(str(file), inject=False) if is_page else wandb.Image(str(file))
+        self.run.log(shown)
 
     def end(self, values: Mapping[str, Any]) -> None:
         """What came out, as tables of runs show it."""
