@@ -10,11 +10,15 @@ import random
 import re
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from lottery_ray.errors import InputError
 from lottery_ray.nodes import (
@@ -192,7 +196,7 @@ class WandbRun:
         files = Path(self.run.settings.sync_dir)
         uploaded = False
         try:
-            self.run.finish(exit_code=int(failed))
+            _finish(self.run, int(failed))
             uploaded = not self.run.offline
         except TimeoutError:
             _asks_again = time.monotonic() + SILENCE
@@ -205,6 +209,43 @@ class WandbRun:
                 self.store.copy_folder(files, f"{FOLDER}/{files.name}")
             if not self.store.local:
                 shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _finish(run: Any, exit_code: int) -> None:
+    """Raises what wandb raises, or TimeoutError: where it has artifacts to upload it waits longer than it is
+    told to."""
+    raised: list[Exception] = []
+
+    def finish() -> None:
+        try:
+            run.finish(exit_code=exit_code)
+        except Exception as error:
+            raised.append(error)
+
+    finishing = threading.Thread(target=finish, daemon=True)
+    finishing.start()
+    finishing.join(FINISH_SECONDS + 5)
+    if finishing.is_alive():
+        _end_service()
+        raise TimeoutError(f"not all was uploaded within {FINISH_SECONDS:.0f} s")
+    if raised:
+        raise raised[0]
+
+
+def _end_service() -> None:
+    """End wandb's own process beside this one, which holds on to what it cannot send, and to the id of a run
+    that could not begin. It has written all that it was told to the run's file."""
+    import wandb
+
+    for child in psutil.Process().children():
+        with suppress(psutil.Error):
+            if child.name().startswith("wandb-core"):
+                child.kill()
+                child.wait()
+    # it notices that its process has gone
+    with suppress(Exception):
+        wandb.teardown()
+    wandb.setup(settings=_settings())
 
 
 def _remove(folder: Path, id_: str) -> None:
@@ -252,26 +293,9 @@ def start(tracking: Tracking, store: Store, warnings: list[str], spread: float =
         except wandb.errors.Error as error:
             _asks_again = time.monotonic() + SILENCE
             warnings.append(f"wandb: offline, since {type(error).__name__}: {' '.join(str(error).split())}")
-            return WandbRun(_begin_again(options), store, folder)
+            _end_service()
+            _remove(folder / FOLDER, who["id"])
     return WandbRun(_begin("offline", options), store, folder)
-
-
-def _begin_again(options: dict[str, Any]) -> Any:
-    """Offline, after the run could not begin online. wandb's own process holds on to that one until it ends,
-    which takes it a moment."""
-    import wandb
-
-    for pause in (0.0, 0.5, 1.0, 2.0, 4.0):
-        wandb.teardown()
-        time.sleep(pause)
-        wandb.setup(settings=_settings())
-        _remove(Path(options["dir"]) / FOLDER, options["id"])
-        try:
-            return _begin("offline", options)
-        except Exception as error:  # wandb has no type of its own for it
-            if "in use" not in str(error):
-                raise
-    raise TimeoutError("wandb's own process does not end")
 
 
 def _begin(mode: Mode, options: dict[str, Any]) -> Any:

@@ -55,6 +55,7 @@ DRY = {
     "check_cluster": "its flags are parsed; tests/test_check_cluster.py runs it on Ray",
     "stage": "its flags are parsed; it asks the hub",
     "watch_preemption": "its flags are parsed; tests/test_drain.py runs it",
+    "dashboard": "its flags are parsed; tests/test_dashboard.py runs it",
 }
 """Jobs that are not run to the end, and what is checked of them."""
 PARSED = {"check_cluster": "CheckCluster", "stage": "Stage", "watch_preemption": "WatchPreemption"}
@@ -252,6 +253,10 @@ def _root(name: str) -> str:
 
 def job(name: str, flags: list[str], checkout: Checkout) -> None:
     """Run a job of this project in this process, as far as DRY lets it."""
+    if name == "dashboard":
+        main = importlib.import_module("jobs.dashboard").main
+        tyro.cli(functools.wraps(main)(lambda *_, **__: None), args=flags)
+        return
     if name in PARSED:
         tyro.cli(getattr(importlib.import_module(f"jobs.{name}"), PARSED[name]), args=flags)
         return
