@@ -17,6 +17,10 @@ from lottery_ray.store import Record, Store
 from lottery_ray.tracking import Tracking, config, flat, slug
 
 
+PROVENANCE = ("seconds", "peak_memory_mib", "peak_gpu_memory_mib", "device", "host", "commit")
+"""What is told of a record beside its result."""
+
+
 class Tracker(Protocol):
     """Who is told of one node. Any of this may fail; `Run` sees to that."""
 
@@ -91,7 +95,7 @@ class Run:
 
     def leave(self, record: Record) -> None:
         """Its record, which is published."""
-        values = flat(record.result) | flat({"seconds": record.provenance["seconds"]})
+        values = flat(record.result) | flat({name: record.provenance.get(name) for name in PROVENANCE})
         self._tell(lambda tracker: tracker.leave(self.node, record, self.fetched))
         self._tell(lambda tracker: tracker.end(values))
 
