@@ -16,7 +16,6 @@ from lottery_ray.nodes import Node
 from lottery_ray.store import Record, Store
 from lottery_ray.tracking import Tracking, config, flat, slug
 
-
 PROVENANCE = ("seconds", "peak_memory_mib", "peak_gpu_memory_mib", "device", "host", "commit")
 """What is told of a record beside its result."""
 
