@@ -592,7 +592,9 @@ SMALLER = {
 """By root, what makes the page's command a matter of seconds."""
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    "command", [COMMANDS[0], *(pytest.param(command, marks=pytest.mark.slow) for command in COMMANDS[1:])]
+)
 def test_the_commands_of_the_page_run(place: Path, command: str, tmp_path: Path) -> None:
     words = {
         "jobs/sweep.py": str(SWEEP),
