@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from analysis.dashboard import Dashboard, follow, until_swept
 from lottery_ray.errors import InputError
 from lottery_ray.store import Store
 from lottery_ray.terminal import flags_of, show_error
@@ -39,6 +38,9 @@ def main(
         wandb_group: The study's name there, as the sweep has it. None: the last part of the root's.
         only: Of a root with several studies, the one whose fine-tuned models have these fields.
     """
+    # matplotlib and pandas, which --help needs not
+    from analysis.dashboard import Dashboard, follow, until_swept
+
     console = Console(soft_wrap=True, highlight=False, markup=False)
     with told() as status:
         store = Store.open(root)

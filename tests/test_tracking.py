@@ -314,6 +314,7 @@ def test_a_wrong_key_is_refused(sweep: list[str], tmp_path: Path) -> None:
     assert "refuses the API key" in output.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_where_the_service_is_down_nothing_is_lost(
     sweep: list[str], tmp_path: Path, wandb_server: WandbServer
 ) -> None:
