@@ -63,7 +63,8 @@ def test_it_is_made_once_and_then_mapped(
 def test_of_processes_at_once_one_makes_it(
     own_cache: Path, counted: Callable[[], Encoded], encoded: Encoded, tmp_path: Path
 ) -> None:
-    with multiprocessing.get_context("fork").Pool(4) as pool:
+    # not forked: the threads of libraries that other tests use do not live on in a child
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
         for found in pool.starmap(tokenised.once, [("a", counted)] * 8):
             assert_same(found, encoded)
     assert made(tmp_path) == 1
@@ -88,7 +89,7 @@ def test_a_full_disk_leaves_nothing_half_written(
     own_cache: Path, counted: Callable[[], Encoded], encoded: Encoded, tmp_path: Path
 ) -> None:
     # in a process of its own, for the limit holds for the test run's output, too
-    child = multiprocessing.get_context("fork").Process(target=on_a_full_disk, args=(counted, encoded))
+    child = multiprocessing.get_context("spawn").Process(target=on_a_full_disk, args=(counted, encoded))
     child.start()
     child.join()
     assert child.exitcode == 0
