@@ -39,9 +39,15 @@ class Curves:
             self.run.log({"loss": float(self._sum) / self._count, "learning_rate": learning_rate}, self._done)
             self._sum, self._count = 0.0, 0
 
+    @property
+    def scores_epochs(self) -> bool:
+        return bool(self.run) and self.dev_score is not None
+
     def after_epoch(self) -> None:
-        """An epoch is done, and another one follows."""
-        if self.run and self.dev_score:
+        """An epoch is done, and another one follows. A score that fails costs a warning: untracked, the
+        training would not have asked for it."""
+        assert self.dev_score
+        with self.run.guarded("dev score"):
             self.run.log({"dev_score": self.dev_score()}, self._done)
 
     def end(self, score: float) -> None:

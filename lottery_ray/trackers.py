@@ -112,7 +112,8 @@ class Run:
 
     @contextmanager
     def guarded(self, name: str) -> Iterator[None]:
-        """For what is told to a tracker: if that fails, it is told nothing more."""
+        """For what is told to a tracker: if that fails, it is told nothing more. name: the tracker's, or that
+        of what is done for all of them."""
         try:
             yield
         except Exception as error:

@@ -89,7 +89,7 @@ def train(
                 curves.after(step, steps, schedule.get_last_lr()[0])
             schedule.step()
             optimizer.zero_grad()
-            if curves and number + 1 == per_epoch and step + 1 < steps:
+            if curves and curves.scores_epochs and number + 1 == per_epoch and step + 1 < steps:
                 with whole():
                     curves.after_epoch()
                 network.train()
