@@ -152,7 +152,8 @@ def _search_magnitude(
 
     def look(kept: np.ndarray) -> float:
         found = float(full) if full is not None and kept.all() else scored(kept)
-        work.run.log({"score": found, "weights_sparsity": 1 - float(kept.mean())}, next(steps_done))
+        sparsity = 1 - np.count_nonzero(kept) / kept.size
+        work.run.log({"score": found, "weights_sparsity": sparsity}, next(steps_done))
         return found
 
     def scored(kept: np.ndarray) -> float:

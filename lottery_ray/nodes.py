@@ -269,7 +269,7 @@ class Ticket:
 
     finetune: Finetune
     sources: tuple[Search, ...]
-    kind: Kind | str
+    kind: str
     recipe: Recipe = Recipe()
     draw: int = 0
     size: Size = before("stopping")
