@@ -4,7 +4,7 @@ from analysis.cells import listed
 from analysis.nulls import SIGNIFICANT
 from analysis.statistics import CONFIDENCE
 from analysis.tables import Analysis
-from lottery_ray.study import FEW
+from lottery_ray.refusals import FEW
 from lottery_ray.tasks import title
 
 SEARCHED_ON = {

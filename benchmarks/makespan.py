@@ -38,10 +38,11 @@ from lottery_ray.nodes import (
     parents,
     sources_of,
 )
+from lottery_ray.planning import Plan
 from lottery_ray.progress import Progress
 from lottery_ray.schedule import Schedule, cost, remaining_path
 from lottery_ray.store import Store
-from lottery_ray.study import Plan, Site
+from lottery_ray.study import Site
 from lottery_ray.tasks import TASKS
 
 SHARES = {

@@ -12,7 +12,8 @@ from typing import Any
 from lottery_ray.calibration import Calibration
 from lottery_ray.forecast import Forecast
 from lottery_ray.nodes import Finetune, Node, Pretrain
-from lottery_ray.study import PRESETS, plan
+from lottery_ray.planning import plan
+from lottery_ray.study import PRESETS
 
 PARTS = ("load", "encode", "train", "score", "importance")
 

@@ -18,9 +18,10 @@ from scipy import stats
 from benchmarks import measurement
 from benchmarks.finetuning import MODEL
 from lottery_ray.nodes import Finetune, Precision, Recipe, key
+from lottery_ray.planning import Plan, plan
 from lottery_ray.progress import Progress
 from lottery_ray.store import Store
-from lottery_ray.study import Plan, Site, Study, plan
+from lottery_ray.study import Site, Study
 from lottery_ray.tasks import TASKS
 
 MARGIN = 0.98

@@ -27,9 +27,10 @@ from rich.console import Console
 from benchmarks import measurement
 from benchmarks.stand_in import span, wait_for_all
 from lottery_ray.nodes import Finetune, Node, Pretrain, key
+from lottery_ray.planning import Plan, plan
 from lottery_ray.progress import Progress
 from lottery_ray.store import Store
-from lottery_ray.study import PRESETS, Plan, Site, plan
+from lottery_ray.study import PRESETS, Site
 
 STUDY = replace(
     PRESETS["demo"].study, seeds=(1, 2), kinds=("good", "random", "bad", "pretrained"), baselines=()

@@ -19,9 +19,10 @@ from typing import Any
 from rich.console import Console
 
 from lottery_ray.nodes import Node, Pretrain, key
+from lottery_ray.planning import Plan, plan
 from lottery_ray.progress import Progress
 from lottery_ray.store import Store
-from lottery_ray.study import Plan, Site, Study, plan
+from lottery_ray.study import Site, Study
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,9 @@ from benchmarks import measurement
 from benchmarks.finetuning import MODEL
 from lottery_ray import trackers, trial, wandb_run
 from lottery_ray.curves import Curves
+from lottery_ray.planning import Plan, plan
 from lottery_ray.store import Store
-from lottery_ray.study import Plan, Study, plan
+from lottery_ray.study import Study
 from lottery_ray.tasks import TASKS
 from lottery_ray.tracking import Tracking
 

@@ -44,8 +44,9 @@ from lottery_ray import execute, masks
 from lottery_ray.data import Encoded, encode
 from lottery_ray.inputs import data_files
 from lottery_ray.nodes import Finetune, Magnitude, Node, Precision, Recipe, Search, Ticket, key, labels
+from lottery_ray.planning import plan
 from lottery_ray.store import Record, Store
-from lottery_ray.study import Study, plan
+from lottery_ray.study import Study
 from lottery_ray.tasks import TASKS
 from lottery_ray.trial import run
 

@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lottery_ray.errors import InputError
-from lottery_ray.study import Study, plan
+from lottery_ray.planning import plan
+from lottery_ray.study import Study
 from lottery_ray.terminal import at_work, flags_of, show_error
 
 if TYPE_CHECKING:

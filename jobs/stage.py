@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from lottery_ray.errors import InputError
-from lottery_ray.study import Study, plan
+from lottery_ray.planning import plan
+from lottery_ray.study import Study
 from lottery_ray.terminal import at_work, flags_of, show_error
 
 

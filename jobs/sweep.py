@@ -35,9 +35,11 @@ from lottery_ray.forecast import Forecast, Memory, from_records, lower_bound, ma
 from lottery_ray.inputs import check_hub_model
 from lottery_ray.journal import Journal
 from lottery_ray.nodes import Finetune, HubModel, Node, key, processes, title
+from lottery_ray.planning import Plan, count_by_stage, plan
 from lottery_ray.progress import Progress, by_cause, duration
+from lottery_ray.refusals import few_held_out
 from lottery_ray.store import Record, Store
-from lottery_ray.study import PRESETS, Plan, Site, Study, chosen, count_by_stage, few_held_out, plan
+from lottery_ray.study import PRESETS, Site, Study, chosen
 from lottery_ray.terminal import at_work, flags_of_one, show_error
 from lottery_ray.trackers import check as check_trackers
 from lottery_ray.tracking import UNTRACKED, Tracking
@@ -126,8 +128,7 @@ def run(sweep: Sweep, console: Console) -> int:
     if board:
         with at_work(console, "the last update of the dashboard"):
             board.wait()
-    if sweep.tracking.wandb != "disabled" and (waiting := how_to_upload(store)):
-        console.print(waiting)
+    say_what_waits(sweep.tracking, store, console)
     return show_end(progress, console) or reported
 
 
@@ -142,10 +143,12 @@ def run_node(sweep: Sweep, planned: Plan, node: Node, console: Console) -> int:
     replay.check_parents(node, recorded, root)
     with at_work(console, "loading torch"):
         from lottery_ray import debug
-    ask_trackers(sweep.tracking, Store.open(root, create=True), console)
+    store = Store.open(root, create=True)
+    ask_trackers(sweep.tracking, store, console)
     progress = Progress(planned.nodes, {n for n in planned.nodes if key(n) in recorded}, console)
     with replay.debugger(sweep.how.pdb):
         debug.run_plan(planned, sweep.site, progress, sweep.tracking, node)
+    say_what_waits(sweep.tracking, store, console)
     if node in progress.done:
         console.print(f"{name} is done. The same command without --node goes on with the rest.")
         return 0
@@ -160,6 +163,11 @@ def ask_trackers(tracking: Tracking, store: Store, console: Console) -> None:
         said = check_trackers(tracking, store)
     if said:
         console.print(said)
+
+
+def say_what_waits(tracking: Tracking, store: Store, console: Console) -> None:
+    if tracking.wandb != "disabled" and (waiting := how_to_upload(store)):
+        console.print(waiting)
 
 
 def check(sweep: Sweep) -> None:

@@ -19,8 +19,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import lottery_ray
 from lottery_ray.errors import InputError
+from lottery_ray.planning import Plan
 from lottery_ray.store import Store
-from lottery_ray.study import Plan
 from lottery_ray.work import read_inputs
 
 GPUS = """

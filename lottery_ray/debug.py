@@ -13,8 +13,9 @@ from lottery_ray.budget import Budget, units
 from lottery_ray.calibration import Calibration, Canary, canaries
 from lottery_ray.errors import InputError
 from lottery_ray.nodes import Node, key, processes, title
+from lottery_ray.planning import Plan
 from lottery_ray.progress import Progress
-from lottery_ray.study import Plan, Site
+from lottery_ray.study import Site
 from lottery_ray.tracking import UNTRACKED, Tracking
 from lottery_ray.trial import run
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lottery_ray.errors import InputError
 from lottery_ray.nodes import Node, key, parents, title
-from lottery_ray.study import Plan
+from lottery_ray.planning import Plan
 
 REPLAY = "A replay runs that node alone, without Ray; add --pdb to stop where the exception was raised."
 LIST = "The same command with --dry-run --list-nodes lists them."

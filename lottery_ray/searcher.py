@@ -17,10 +17,11 @@ from lottery_ray.budget import Budget, units
 from lottery_ray.calibration import Calibration, Canary, canaries
 from lottery_ray.errors import InputError
 from lottery_ray.nodes import Node, key, parents, processes
+from lottery_ray.planning import Plan
 from lottery_ray.progress import Failure, Progress
 from lottery_ray.schedule import Schedule, remaining_path
 from lottery_ray.store import Store
-from lottery_ray.study import Plan, Site
+from lottery_ray.study import Site
 
 DEATHS = 5
 """So often the process of a node may die before the node counts as failed."""

@@ -197,7 +197,7 @@ class Store(Root):
         return {k: r for k, r in records.items() if k not in outdated}, list(outdated.values())
 
     def fetch(self, record: Record, name: str, into: Path | None = None) -> Path:
-        """A local path of one artifact, its sha256 checked; a remote one is copied to `into`.
+        """A local path of one artifact, its sha256 checked; a remote one is copied to `into`, once.
 
         Raises InputError, naming the file, if it is missing or is not what its record says.
         """
@@ -207,7 +207,7 @@ class Store(Root):
         else:
             path = (into or Path(tempfile.mkdtemp(prefix="lottery_ray_"))) / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            if self._exists(artifact):
+            if not path.exists() and self._exists(artifact):
                 self._download(artifact, path)
         if not path.is_file():
             raise InputError(f"{self.named(artifact)} is missing, though its node is recorded as done.")

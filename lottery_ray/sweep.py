@@ -23,10 +23,11 @@ from lottery_ray.errors import InputError
 from lottery_ray.extending import Extension
 from lottery_ray.forecast import Memory
 from lottery_ray.nodes import Finetune, Node, key, processes
+from lottery_ray.planning import Plan
 from lottery_ray.progress import Progress
 from lottery_ray.searcher import GraphSearcher, LongestFirst, StartedTrials, UsedUp
 from lottery_ray.store import Store
-from lottery_ray.study import Plan, Site
+from lottery_ray.study import Site
 from lottery_ray.tracking import UNTRACKED, Tracking
 
 BETWEEN_STARTS = 0.05

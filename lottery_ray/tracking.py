@@ -33,9 +33,11 @@ class Tracking:
 
     @property
     def project(self) -> str:
+        """What W&B and other services call a place for many studies; entity/project at W&B."""
         return self.wandb_project or os.environ.get("WANDB_PROJECT") or "lottery_ray"
 
     def group(self, store: Store) -> str:
+        """The study's name there."""
         return self.wandb_group or store.path.rstrip("/").rpartition("/")[2]
 
     def __bool__(self) -> bool:

@@ -18,9 +18,9 @@ from lottery_ray.extending import load_planned
 from lottery_ray.inputs import MODEL_FILES, model_sha256
 from lottery_ray.micro_batches import MicroBatch
 from lottery_ray.nodes import Finetune, FolderModel, HubModel, Model, Node, Pretrain, Recipe, SearchData
+from lottery_ray.planning import Plan
 from lottery_ray.rows import held_out, limited, train_subset
 from lottery_ray.store import Attempt, Record
-from lottery_ray.study import Plan
 from lottery_ray.trackers import Run
 
 Rows = Literal["train"] | SearchData

@@ -111,3 +111,20 @@ def finished(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert "time left" in output or "left" in output
     assert output.strip().splitlines()[-1].endswith("index.html")
     return root
+
+
+@pytest.fixture
+def nothing_added() -> Iterator[None]:
+    """What a test adds to tasks, criteria, kinds and adapters is there for no other."""
+    from tests.extensions import for_now
+
+    with for_now():
+        yield
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files of docs/extending.md, models and data."""
+    from tests.extensions import make_place
+
+    return make_place(tmp_path_factory.mktemp("a place of my own"))

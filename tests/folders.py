@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from lottery_ray import language
@@ -19,6 +20,14 @@ ROWS = {"train": 24, "validation": 12}
 def model_folder(folder: Path) -> Path:
     """A checkpoint as save_pretrained leaves it."""
     BertForSequenceClassification(bert_config()).save_pretrained(folder)
+    make_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def pretrained_folder(folder: Path) -> Path:
+    """A checkpoint without a classifier, as pre-training leaves it, with dropout."""
+    torch.manual_seed(0)
+    BertForSequenceClassification(bert_config(dropout=0.1)).bert.save_pretrained(folder)
     make_tokenizer().save_pretrained(folder)
     return folder
 

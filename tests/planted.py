@@ -22,8 +22,9 @@ from lottery_ray.nodes import (
     key,
     labels,
 )
+from lottery_ray.planning import plan
 from lottery_ray.store import Store
-from lottery_ray.study import Study, plan
+from lottery_ray.study import Study
 from lottery_ray.tasks import TASKS, pruning_score, score
 
 DEV = 400

@@ -10,14 +10,11 @@ import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
-import torch
-from transformers import BertForSequenceClassification
 
 from lottery_ray import language
 from lottery_ray.masks import read
-from lottery_ray.pretraining import make_tokenizer
 from lottery_ray.store import Record, Store
-from tests.folders import bert_config
+from tests.folders import pretrained_folder
 
 SWEEP = Path(__file__).parents[1] / "jobs" / "sweep.py"
 NODES = 2 * 2 * (1 + 2 + 6)
@@ -27,9 +24,7 @@ ONE = ("--tasks", "mrpc", "--seeds", "1", "--methods", "magnitude", "--kinds", "
 
 def make_inputs(folder: Path) -> Path:
     """A folder with `a model` and `some data`: MRPC and RTE in name, agreement of two sentences in fact."""
-    torch.manual_seed(0)
-    BertForSequenceClassification(bert_config(dropout=0.1)).bert.save_pretrained(folder / "a model")
-    make_tokenizer().save_pretrained(folder / "a model")
+    pretrained_folder(folder / "a model")
     generated = language.Language(seed=1, acceptability_rows=(200, 96))
     for task in ("mrpc", "rte"):
         (folder / "some data" / task).mkdir(parents=True)

@@ -20,8 +20,9 @@ from analysis.nulls import tests as null_tests
 from analysis.overlap import chance_jaccard
 from lottery_ray import masks, streams
 from lottery_ray.nodes import KINDS, METHODS, Finetune, Node, NullDraws, Pretrain, Search, Structured, Ticket
+from lottery_ray.planning import plan
 from lottery_ray.store import Record, Store, digest
-from lottery_ray.study import BASELINES, PRESETS, RELEASED, Choices, plan
+from lottery_ray.study import BASELINES, PRESETS, RELEASED, Choices
 from tests.planted import Planted, quality
 
 DEMO = replace(PRESETS["demo"].study, kinds=("good", "random", "bad"))

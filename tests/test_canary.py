@@ -14,8 +14,9 @@ from lottery_ray import canary, data, training
 from lottery_ray.errors import InputError
 from lottery_ray.inputs import data_sha256
 from lottery_ray.nodes import Finetune, FolderData, Recipe
+from lottery_ray.planning import plan
 from lottery_ray.store import Store
-from lottery_ray.study import Study, plan
+from lottery_ray.study import Study
 from lottery_ray.tasks import TASKS
 from tests.folders import data_folder, model_folder
 

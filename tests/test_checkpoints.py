@@ -19,7 +19,6 @@ import pytest
 import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
-from transformers import BertForSequenceClassification
 
 from lottery_ray import masks, models
 from lottery_ray.checkpoints import Checkpoints
@@ -28,13 +27,13 @@ from lottery_ray.language import Language
 from lottery_ray.masks import Mask
 from lottery_ray.models import Network
 from lottery_ray.nodes import Finetune, Layout, Pretrain, Recipe, Search, key, title
-from lottery_ray.pretraining import make_tokenizer
+from lottery_ray.planning import Plan, plan
 from lottery_ray.store import Record, Store
-from lottery_ray.study import RELEASED, Plan, Study, plan
+from lottery_ray.study import RELEASED, Study
 from lottery_ray.tasks import TASKS
 from lottery_ray.training import train
 from lottery_ray.trial import run
-from tests.folders import bert_config, data_folder
+from tests.folders import data_folder, pretrained_folder
 from tests.test_families import CONFIGS, HEADS, MLPS
 
 RECIPE = Recipe(epochs=2, batch_size=8, learning_rate=1e-3, warmup=0.3, weight_decay=0.1)
@@ -47,9 +46,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """Every kind of training: full, from random weights, frozen, in bf16, and of compacted, gated, magnitude
     and released tickets."""
     folder = tmp_path_factory.mktemp("the inputs")
-    torch.manual_seed(0)
-    BertForSequenceClassification(bert_config(dropout=0.1)).bert.save_pretrained(folder / "a model")
-    make_tokenizer().save_pretrained(folder / "a model")
+    pretrained_folder(folder / "a model")
     data_folder(folder / "some data", "mrpc")
     study = Study(
         str(folder / "a model"), str(folder / "some data"), ("mrpc",), (1,), floor=0.5, recipe=RECIPE

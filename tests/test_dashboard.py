@@ -22,9 +22,10 @@ from analysis import analyse, study_run
 from analysis.dashboard import SIGN, Dashboard, follow, until_swept
 from lottery_ray.journal import Journal
 from lottery_ray.nodes import Finetune, Node, Search, Ticket, key
+from lottery_ray.planning import Plan, plan
 from lottery_ray.progress import Failure, Progress
 from lottery_ray.store import Store
-from lottery_ray.study import Plan, Study, plan
+from lottery_ray.study import Study
 from lottery_ray.tracking import Tracking
 from tests.planted import Planted
 from tests.studies import ONE, command, make_inputs, run

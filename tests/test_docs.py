@@ -60,7 +60,7 @@ DRY = {
 """Jobs that are not run to the end, and what is checked of them."""
 PARSED = {"check_cluster": "CheckCluster", "stage": "Stage", "watch_preemption": "WatchPreemption"}
 
-ELSEWHERE = {"extending.md": "test_extending.py"}
+ELSEWHERE = {"extending.md": "extensions.py"}
 """Pages whose blocks another test runs, since they change what this process knows."""
 
 FENCE = re.compile(r"(?:^`([\w.]+)`:\n\n)?^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, BertForSequenceClassification
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from lottery_ray import data, masks, models, search
 from lottery_ray.errors import InputError
@@ -31,12 +31,12 @@ from lottery_ray.nodes import (
     key,
     title,
 )
-from lottery_ray.pretraining import make_tokenizer
+from lottery_ray.planning import Plan, plan
 from lottery_ray.store import Record, Store
-from lottery_ray.study import RELEASED, Plan, Study, plan
+from lottery_ray.study import RELEASED, Study
 from lottery_ray.tasks import TASKS, score
 from lottery_ray.trial import run
-from tests.folders import bert_config, data_folder
+from tests.folders import data_folder, pretrained_folder
 
 EVERYTHING = Study(
     tasks=("mrpc",),
@@ -89,9 +89,7 @@ def finish(study: Study, folder: Path, root: Path) -> Done:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("the inputs")
-    torch.manual_seed(0)
-    BertForSequenceClassification(bert_config(dropout=0.1)).bert.save_pretrained(folder / "a model")
-    make_tokenizer().save_pretrained(folder / "a model")
+    pretrained_folder(folder / "a model")
     data_folder(folder / "some data", "mrpc", "rte")
     return folder
 

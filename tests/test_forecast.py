@@ -15,10 +15,11 @@ from lottery_ray.forecast import Forecast, Memory, from_records, lower_bound, ma
 from lottery_ray.inputs import BERT_BASE, GLUE_DATA
 from lottery_ray.language import Language
 from lottery_ray.nodes import Finetune, Magnitude, Node, Pretrain, Search, Structured, Ticket, key, parents
+from lottery_ray.planning import plan
 from lottery_ray.recorded import nodes_of
 from lottery_ray.schedule import cost
 from lottery_ray.store import Store
-from lottery_ray.study import PRESETS, plan
+from lottery_ray.study import PRESETS
 from tests.test_schedule import nodes
 
 PAPER = plan(PRESETS["paper"].study).nodes

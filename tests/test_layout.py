@@ -13,8 +13,8 @@ from tests.folders import data_folder, model_folder
 ROOT = Path(__file__).parents[1]
 TORCH_FREE = [
     "streams errors terminal tasks adapters language masks nodes extending schedule tickets roots store",
-    "inputs rows study recorded calibration forecast budget published replay progress journal preemption",
-    "tracking wandb_run trackers",
+    "inputs rows study refusals planning recorded calibration forecast budget published replay progress",
+    "journal preemption tracking wandb_run trackers",
 ]
 TORCH = [
     "allocator data tokenised dropout networks pruning models micro_batches importance criteria search",
@@ -141,7 +141,8 @@ from lottery_ray import debug
 from lottery_ray.nodes import Recipe
 from lottery_ray.progress import Progress
 from lottery_ray.store import Store
-from lottery_ray.study import Site, Study, plan
+from lottery_ray.planning import plan
+from lottery_ray.study import Site, Study
 root = {str(tmp_path / "root")!r}
 store = Store.open(root, create=True)
 once = Recipe(epochs=1)

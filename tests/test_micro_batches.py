@@ -37,7 +37,8 @@ from pathlib import Path
 from lottery_ray import masks
 from lottery_ray.nodes import Recipe
 from lottery_ray.store import Store
-from lottery_ray.study import Study, plan
+from lottery_ray.planning import plan
+from lottery_ray.study import Study
 from lottery_ray.trial import run
 
 folder = Path(sys.argv[1])

@@ -34,7 +34,8 @@ from lottery_ray.nodes import (
     title,
     with_ancestors,
 )
-from lottery_ray.study import PRESETS, Study, plan
+from lottery_ray.planning import plan
+from lottery_ray.study import PRESETS, Study
 from lottery_ray.tasks import TASKS
 
 FULL = Finetune("sst2", 42, FolderModel("ab" * 32), FolderData("cd" * 32))
@@ -337,8 +338,8 @@ def test_names_of_streams_do_not_run_together() -> None:
 
 def test_keys_and_streams_are_the_same_in_another_process() -> None:
     code = (
-        "from lottery_ray import nodes, streams, study\n"
-        "keys = [nodes.key(n) for n in study.plan(study.PRESETS['demo'].study).nodes]\n"
+        "from lottery_ray import nodes, planning, streams, study\n"
+        "keys = [nodes.key(n) for n in planning.plan(study.PRESETS['demo'].study).nodes]\n"
         "print(streams.seed('a', 1), *keys)"
     )
     root = Path(__file__).parents[1]

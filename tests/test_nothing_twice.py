@@ -10,8 +10,9 @@ import torch
 
 from lottery_ray import data, execute, models
 from lottery_ray.nodes import Finetune, Recipe, Search, Ticket
+from lottery_ray.planning import plan
 from lottery_ray.store import Record, Store
-from lottery_ray.study import Study, plan
+from lottery_ray.study import Study
 from lottery_ray.trial import run
 from tests.folders import data_folder, model_folder
 

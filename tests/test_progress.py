@@ -6,8 +6,9 @@ import pytest
 from rich.console import Console
 
 from lottery_ray.nodes import Ticket
+from lottery_ray.planning import plan
 from lottery_ray.progress import Failure, Progress
-from lottery_ray.study import Study, plan
+from lottery_ray.study import Study
 
 
 def test_what_is_left_takes_as_long_as_what_is_done_did_by_stage() -> None:

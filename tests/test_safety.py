@@ -16,8 +16,9 @@ from lottery_ray import masks, models
 from lottery_ray.checkpoints import Checkpoints
 from lottery_ray.errors import InputError
 from lottery_ray.nodes import Finetune, Pretrain, Recipe, Search, key
+from lottery_ray.planning import Plan, plan
 from lottery_ray.store import Store, digest, sha256
-from lottery_ray.study import Plan, Study, plan
+from lottery_ray.study import Study
 from lottery_ray.trial import run
 from tests.folders import data_folder, model_folder
 

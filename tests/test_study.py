@@ -29,8 +29,9 @@ from lottery_ray.nodes import (
     labels,
     processes,
 )
+from lottery_ray.planning import plan
 from lottery_ray.store import Store
-from lottery_ray.study import PRESETS, Study, plan
+from lottery_ray.study import PRESETS, Study
 from lottery_ray.tasks import TASKS
 from tests.folders import data_folder, model_folder, rows
 

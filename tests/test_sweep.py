@@ -329,7 +329,8 @@ from pathlib import Path
 from rich.console import Console
 from lottery_ray.progress import Progress
 from lottery_ray.store import Store
-from lottery_ray.study import PRESETS, Plan, Site, plan
+from lottery_ray.planning import Plan, plan
+from lottery_ray.study import PRESETS, Site
 from lottery_ray.sweep import run_plan
 
 def stand_in(node, root, *_, **__):

@@ -11,17 +11,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from transformers import BertForSequenceClassification
 
 from lottery_ray.nodes import Finetune, Node, NullDraws, Recipe, Search, Ticket, key, stage, title
-from lottery_ray.pretraining import make_tokenizer
+from lottery_ray.planning import Plan, plan
 from lottery_ray.store import Record, Store
-from lottery_ray.study import Plan, Study, plan
+from lottery_ray.study import Study
 from lottery_ray.tracking import UNTRACKED, Tracking
 from lottery_ray.trial import run
 from tests import studies
-from tests.folders import bert_config, data_folder
+from tests.folders import data_folder, pretrained_folder
 from tests.studies import ONE, command
 from tests.test_checkpoints import stopped_after
 from tests.wandb_files import Tracked, read_offline
@@ -48,9 +46,7 @@ class Done:
 @pytest.fixture(scope="module")
 def planned(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     folder = tmp_path_factory.mktemp("the inputs")
-    torch.manual_seed(0)
-    BertForSequenceClassification(bert_config(dropout=0.1)).bert.save_pretrained(folder / "a model")
-    make_tokenizer().save_pretrained(folder / "a model")
+    pretrained_folder(folder / "a model")
     data_folder(folder / "some data", "mrpc")
     return plan(
         Study(

@@ -1,0 +1,96 @@
+"""What tests of users' own tasks, criteria, kinds and families share: the page's files, and studies with them."""
+
+import re
+import runpy
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import torch
+from transformers import BertForSequenceClassification, RoFormerConfig, RoFormerForSequenceClassification
+
+from lottery_ray import adapters, extending, tasks
+from lottery_ray.nodes import key, title
+from lottery_ray.planning import Plan, plan
+from lottery_ray.pretraining import make_tokenizer
+from lottery_ray.study import Study
+from lottery_ray.tasks import TASKS, Task
+from tests.folders import bert_config, data_folder, rows
+from tests.test_families import NO_DROPOUT, SIZES
+
+PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
+FILES = dict(re.findall(r"`(\w+\.py)`:\n\n```python\n(.*?)```", PAGE, re.DOTALL))
+COMMANDS = [
+    line for block in re.findall(r"```\n(\.venv.*?)```", PAGE, re.DOTALL) for line in block.splitlines()
+]
+MRPC = TASKS["mrpc"]
+QUICK = ("--seeds", "1", "--recipe.epochs", "1", "--gpus-per-trial", "0")
+
+
+@contextmanager
+def for_now() -> Iterator[None]:
+    """What is added within is gone afterwards."""
+    tables: list[dict[Any, Any]] = [
+        *(tasks.TASKS, tasks.RECORDED, adapters.ADAPTERS, adapters.OWN),
+        *(extending.CRITERIA, extending.WEIGHT_CRITERIA, extending.KINDS, extending._origins),
+    ]
+    before = [table.copy() for table in tables]
+    yield
+    for table, content in zip(tables, before, strict=True):
+        table.clear()
+        table.update(content)
+    adapters.RECORDED.clear()
+    for module in extending._files:
+        sys.modules.pop(module, None)
+    extending._files.clear()
+
+
+def run_here(arguments: list[str]) -> None:
+    """A Python script with arguments, in this process, which has torch loaded."""
+    with pytest.MonkeyPatch.context() as patch, for_now():
+        patch.setattr(sys, "argv", arguments)
+        patch.setattr(sys, "path", [str(Path(arguments[0]).parent), *sys.path])
+        status: object = 0
+        try:
+            runpy.run_path(arguments[0], run_name="__main__")
+        except SystemExit as end:
+            status = end.code
+        sys.modules.pop("my_family", None)
+        assert not status
+
+
+def make_place(folder: Path) -> Path:
+    """A folder with the page's files, models and data."""
+    for name, content in FILES.items():
+        (folder / name).write_text(content)
+    torch.manual_seed(0)
+    BertForSequenceClassification(bert_config()).bert.save_pretrained(folder / "a bert")
+    make_tokenizer().save_pretrained(folder / "a bert")
+    torch.manual_seed(0)
+    config = RoFormerConfig(**SIZES | {"max_position_embeddings": 128}, **NO_DROPOUT)
+    RoFormerForSequenceClassification(config).save_pretrained(folder / "a roformer")
+    make_tokenizer().save_pretrained(folder / "a roformer")
+    data_folder(folder / "data", "mrpc")
+    reviews = Task("reviews", "Reviews", ("text",), 3, "macro_f1", (0, 2))
+    (folder / "data" / "reviews").mkdir()
+    for split, count in (("train", 60), ("validation", 24)):
+        pq.write_table(rows(reviews, count), folder / "data" / "reviews" / f"{split}.parquet")
+    return folder
+
+
+def study(place: Path, *files: str | Path, **more: Any) -> Study:
+    chosen: dict[str, Any] = {"model": str(place / "a bert"), "data": str(place / "data")}
+    chosen |= {"tasks": ("mrpc",), "seeds": (1,), "methods": ("structured",), "kinds": ("good",)}
+    return Study(**chosen | more, extend=tuple(str(place / name) for name in files))
+
+
+def planned(place: Path, *files: str | Path, **more: Any) -> Plan:
+    return plan(study(place, *files, **more))
+
+
+def keys(found: Plan) -> dict[str, str]:
+    return {title(node): key(node) for node in found.nodes}
