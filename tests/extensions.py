@@ -1,4 +1,4 @@
-"""What tests of users' own tasks, criteria, kinds and families share: the page's files, and studies with them."""
+"""What tests of users' own tasks, criteria, kinds and families share: the page's files, studies with them."""
 
 import re
 import runpy
