@@ -15,9 +15,9 @@ from typing import Any
 
 import psutil
 import pytest
+import wandb
 from rich.console import Console
 
-import wandb
 from analysis import analyse, study_run
 from analysis.dashboard import SIGN, Dashboard, follow, until_swept
 from lottery_ray.journal import Journal
