@@ -22,24 +22,6 @@ FEW = 500
 """Held-out rows below which a score on them is flagged: its standard error is above .02 at .8."""
 
 
-def _check_names(study: Study) -> None:
-    """Of tasks, methods, kinds and baselines."""
-    embedded = study.data == inputs.EMBEDDED
-    tasks = [name for name in TASKS if (name in EMBEDDED) == embedded]
-    for flag, chosen, known in (
-        ("--tasks", study.tasks, tasks),
-        ("--parallel-tasks", study.parallel_tasks, study.tasks),
-        ("--methods", study.methods, known_methods()),
-        ("--kinds", study.kinds, known_kinds()),
-        ("--baselines", study.baselines, BASELINES),
-    ):
-        for name in chosen:
-            if name not in known:
-                raise InputError(f"{flag} {name}: unknown; choose from {', '.join(known)}.")
-    if study.data == inputs.HUB and (own := [name for name in study.tasks if is_own(name)]):
-        raise InputError(f"--tasks {own[0]}: its data is not on the hub; name its folder with --data.")
-
-
 def check(study: Study) -> None:
     """Raises InputError, saying what was wrong, where, and what would be right."""
     if (study.model == inputs.EMBEDDED) != (study.data == inputs.EMBEDDED):
@@ -72,6 +54,24 @@ def check(study: Study) -> None:
     _check_search_data(study)
     _check_sizes(study)
     _check_kinds(study)
+
+
+def _check_names(study: Study) -> None:
+    """Of tasks, methods, kinds and baselines."""
+    embedded = study.data == inputs.EMBEDDED
+    tasks = [name for name in TASKS if (name in EMBEDDED) == embedded]
+    for flag, chosen, known in (
+        ("--tasks", study.tasks, tasks),
+        ("--parallel-tasks", study.parallel_tasks, study.tasks),
+        ("--methods", study.methods, known_methods()),
+        ("--kinds", study.kinds, known_kinds()),
+        ("--baselines", study.baselines, BASELINES),
+    ):
+        for name in chosen:
+            if name not in known:
+                raise InputError(f"{flag} {name}: unknown; choose from {', '.join(known)}.")
+    if study.data == inputs.HUB and (own := [name for name in study.tasks if is_own(name)]):
+        raise InputError(f"--tasks {own[0]}: its data is not on the hub; name its folder with --data.")
 
 
 def _check_processes(recipe: Recipe, parallel_tasks: tuple[str, ...]) -> None:

@@ -114,7 +114,7 @@ class Study:
     None named: all."""
     extend: tuple[str, ...] = ()
     """Python files or installed modules of yours (docs/extending.md).
-    They add tasks, criteria_of, kinds of subnetworks or architectures."""
+    They add tasks, criteria, kinds of subnetworks or architectures."""
 
 
 @dataclass(frozen=True)
