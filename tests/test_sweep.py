@@ -305,7 +305,8 @@ def test_a_dry_run_may_measure_what_a_study_will_cost(
 
 def test_bf16_after_fp32_in_one_process(inputs: Path, tmp_path: Path) -> None:
     script = (
-        "import sys; from lottery_ray.study import *; from lottery_ray.trial import run;"
+        "import sys; from lottery_ray.planning import plan; from lottery_ray.study import *;"
+        "from lottery_ray.trial import run;"
         "from lottery_ray.store import Store; Store.open(sys.argv[1], create=True);\n"
         "for precision in ('fp32', 'bf16', 'fp32'):\n"
         "    recipe = Recipe(epochs=1, precision=precision)\n"
