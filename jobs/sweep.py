@@ -17,6 +17,7 @@ Exit status:
 """
 
 import math
+import shlex
 import sys
 from collections.abc import Set
 from contextlib import nullcontext
@@ -62,6 +63,8 @@ class How:
     """Run in this one process, without Ray, and stop at the first exception."""
     node: str | None = None
     """Run the node with this key alone, as --debug does. What it needs must be done."""
+    no_report: bool = False
+    """End without the report. jobs/report.py writes it later, on another machine too."""
     pdb: bool = False
     """With --debug or --node: open Python's debugger where an exception was raised."""
 
@@ -124,7 +127,7 @@ def run(sweep: Sweep, console: Console) -> int:
         display = replay.debugger(sweep.how.pdb) if sweep.how.debug else progress
         with dashboard(sweep.tracking, store, console) as board, Journal(store, progress), display:
             runner(sweep).run_plan(planned, sweep.site, progress, sweep.tracking)
-    reported = report(progress, sweep.site.root)
+    reported = report(progress, sweep, console)
     if board:
         with at_work(console, "the last update of the dashboard"):
             board.wait()
@@ -356,16 +359,21 @@ def dashboard(tracking: Tracking, store: Store, console: Console) -> Any:
     return Beside(store, tracking, console.print)
 
 
-def report(progress: Progress, root: str) -> int:
+def report(progress: Progress, sweep: Sweep, console: Console) -> int:
     """Once there is a fine-tuned model to report on. Returns the exit status."""
-    if any(isinstance(node, Finetune) for node in progress.done):
-        from analysis.report import write
+    root = sweep.site.root
+    if not any(isinstance(node, Finetune) for node in progress.done):
+        return 0
+    if sweep.how.no_report:
+        console.print(f"Next: python jobs/report.py {shlex.quote(root)}")
+        return 0
+    from analysis.report import write
 
-        try:
-            write(root)
-        except InputError as error:
-            show_error(error)
-            return 2
+    try:
+        write(root)
+    except InputError as error:
+        show_error(error)
+        return 2
     return 0
 
 

@@ -106,7 +106,7 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The root of an undisturbed sweep on Ray."""
     root = tmp_path_factory.mktemp("finished") / "a root"
-    output = run(command(inputs, root))
+    output = run(command(inputs, root, report=True))
     assert f"[{NODES}/{NODES}]" in output
     assert "time left" in output or "left" in output
     assert output.strip().splitlines()[-1].endswith("index.html")

@@ -37,12 +37,14 @@ def make_inputs(folder: Path) -> Path:
     return folder
 
 
-def command(inputs: Path, root: str | Path, *flags: str) -> list[str]:
+def command(inputs: Path, root: str | Path, *flags: str, report: bool = False) -> list[str]:
+    """Two tasks and two seeds, which flags may change. report: whether it ends with one."""
     return [
         *(sys.executable, str(SWEEP), "glue", "--root", str(root)),
         *("--model", str(inputs / "a model"), "--data", str(inputs / "some data")),
         *("--tasks", "mrpc", "rte", "--seeds", "1", "2", "--recipe.epochs", "2"),
         *(() if "--kinds" in flags else ("--kinds", "good", "random", "bad")),
+        *(() if report else ("--no-report",)),
         *("--recipe.learning-rate", "3e-3", *flags),
     ]
 

@@ -536,6 +536,7 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 # The report
 
 
+@pytest.mark.slow
 def test_the_report_of_everything(root: str, found: Analysis) -> None:
     index = report.write(root, Console(file=io.StringIO(), width=100))
     text = index.read_text()

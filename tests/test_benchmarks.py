@@ -26,6 +26,7 @@ from lottery_ray.tasks import GLUE
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "flags"),
     [

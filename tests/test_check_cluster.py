@@ -67,6 +67,7 @@ def test_each_check_has_a_line_for_each_node(address: str, inputs: Path, tmp_pat
     assert [path.name for path in (tmp_path / "a root").iterdir()] == ["lottery.json"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_of_every_node(address: str, inputs: Path, tmp_path: Path) -> None:
     lines = check(address, inputs, tmp_path / "root", "--disk", "1e9", status=1)
     assert sum(line.startswith("disk") and "FIX" in line for line in lines) == 2

@@ -172,6 +172,7 @@ def ended(driver: subprocess.Popen[str]) -> str:
     return output
 
 
+@pytest.mark.slow
 def test_a_lost_machine_ends_no_sweep(cluster: Cluster, start: Start, inputs: Path, tmp_path: Path) -> None:
     (_, lost), _ = start(), start()
     study = ("--tasks", "mrpc", "--seeds", "1", "2", "--kinds", "good", "bad", "--recipe.epochs", "5")

@@ -193,11 +193,12 @@ def test_a_full_disk_is_told_in_one_line_and_the_same_command_finishes(
         assert "Traceback" not in output
         assert records(disk / "root") == {}
         resize(disk, "20m")
-        run(command(inputs, disk / "root", *ONE, "--debug"))
+        said = run(command(inputs, disk / "root", *ONE, "--debug"))
+        assert said.strip().splitlines()[-1] == f"Next: python jobs/report.py {disk / 'root'}"
+        assert not (disk / "root" / "report").exists()
         assert_equal(disk / "root", alone_one)
-        subprocess.run(["rm", "-r", str(disk / "root" / "report")], check=True)
         resize(disk, f"{used(disk) + 60}k")
-        output = run(command(inputs, disk / "root", *ONE, "--debug"), status=2)
+        output = run(command(inputs, disk / "root", *ONE, "--debug", report=True), status=2)
         assert f"error: The disk is full: {disk}" in output
         assert "Traceback" not in output
 

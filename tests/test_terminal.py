@@ -148,7 +148,7 @@ def test_status_fits_and_says_what_to_look_at(finished: Path) -> None:
 @SIZES
 def test_the_live_display_fits_and_says_what_is_left(inputs: Path, tmp_path: Path, columns: int) -> None:
     root = tmp_path / "a root"
-    said, status = in_terminal(command(inputs, root, *ONE, "--recipe.epochs", "20"), columns)
+    said, status = in_terminal(command(inputs, root, *ONE, "--recipe.epochs", "20", report=True), columns)
     assert status == 0
     lines = [line.rpartition("\r")[2] for line in plain(said).splitlines()]
     shown = [line for line in lines if re.match(r"\d of 3 nodes", line)]
