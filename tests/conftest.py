@@ -1,5 +1,6 @@
 """Small real parts that the tests share: tiny BERTs, tokenised examples and an S3 server."""
 
+import gc
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,6 +29,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("a cache")))
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def only_of_this_file() -> None:
+    """Garbage collections, of which every trial has three, look through what a file of tests makes, and not
+    through what those before it have."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -174,6 +174,7 @@ def test_seeds_and_draws_are_separated_as_by_nested_analysis_of_variance() -> No
     assert (row["seeds"], row["draws"], row["dev_se"]) == (6, 4, pytest.approx(0.03))
 
 
+@pytest.mark.slow
 def test_components_are_unbiased_where_seeds_have_different_numbers_of_draws() -> None:
     rng, found = streams.generator("unbalanced"), []
     for _ in range(ROUNDS):

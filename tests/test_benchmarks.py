@@ -121,6 +121,7 @@ def tiny() -> gpu_tables.Report:
     return gpu.measure(config, given, device(256, 2**22), trials=2, number=1)
 
 
+@pytest.mark.slow
 def test_a_pass_and_its_roofline_agree(tiny: gpu_tables.Report) -> None:
     found = {
         (task, precision, name): each
@@ -142,6 +143,7 @@ def test_a_pass_and_its_roofline_agree(tiny: gpu_tables.Report) -> None:
     assert found["mrpc", "fp32", "importance"].flops > found["mrpc", "fp32", "scoring"].flops
 
 
+@pytest.mark.slow
 def test_the_papers_hours_are_those_of_its_nodes(tiny: gpu_tables.Report) -> None:
     for precision, hours in tiny.hours.items():
         assert len(hours.seconds) == 405
@@ -155,6 +157,7 @@ def test_the_papers_hours_are_those_of_its_nodes(tiny: gpu_tables.Report) -> Non
             assert [hours.seconds[node] for node in of_task] == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_what_a_device_does_becomes_ratios(tiny: gpu_tables.Report) -> None:
     assert [packed.trials for packed in tiny.packed["bf16"]] == [1, 2]
     assert all(each.rate > 0 and each.peak > 0 for packed in tiny.packed.values() for each in packed)

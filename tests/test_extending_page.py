@@ -131,7 +131,7 @@ def roots(place: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
         if root == made[0]:
             run(arguments)
         else:
-            run_here([*arguments[1:], "--debug"])
+            run_here([*arguments[1:], "--debug", "--no-report"])
     return made
 
 

@@ -190,6 +190,7 @@ def test_a_root_that_has_only_begun_says_what_is_missing(tmp_path: Path) -> None
         assert (f"<h2>{heading}</h2>" in text) == (heading == "Where scores spread")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PAPER.exists(), reason="the paper's files are not beside the checkout")
 def test_published_masks_and_scores_make_a_page(tmp_path: Path) -> None:
     """No searches, no predictions, and gaps whose pairing is unknown and said to be."""

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from lottery_ray.store import Store
 from tests.studies import NODES, command, run
 
@@ -47,6 +49,7 @@ def test_while_it_runs_and_after_it_was_killed(inputs: Path, tmp_path: Path) -> 
     assert re.search(r"was running (finetune|search|ticket)", later)
 
 
+@pytest.mark.slow
 def test_failures_by_cause(inputs: Path, finished: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     shutil.copytree(finished, root)

@@ -51,6 +51,7 @@ def two_drivers(arguments: list[str]) -> None:
     assert [driver.returncode for driver in drivers] == [0, 0], output
 
 
+@pytest.mark.slow
 def test_two_drivers_at_once_make_one_study(inputs: Path, alone_one: Path, tmp_path: Path) -> None:
     two_drivers(command(inputs, tmp_path / "root", *ONE))
     assert_whole(tmp_path / "root")
@@ -87,7 +88,7 @@ def test_a_study_goes_through_where_requests_fail_and_no_secret_is_written_down(
 
     with tempfile.TemporaryDirectory(prefix="ray", dir="/tmp") as ray_files:
         with proxy(s3_server, behave) as front:
-            arguments = command(inputs, s3_root.replace(s3_server, front), *ONE)
+            arguments = command(inputs, s3_root.replace(s3_server, front), *ONE, report=True)
             done = subprocess.run(
                 arguments,
                 capture_output=True,
