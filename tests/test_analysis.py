@@ -503,6 +503,7 @@ def test_the_job_prints_a_plain_log(root: str) -> None:
     assert done.stdout.splitlines()[-1].endswith("report/index.html")
 
 
+@pytest.mark.slow
 def test_a_root_on_an_object_store(
     root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, found: Analysis
 ) -> None:

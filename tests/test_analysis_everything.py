@@ -551,6 +551,7 @@ def test_the_report_of_everything(root: str, found: Analysis) -> None:
     assert max(len(line) for line in text_of(found).splitlines()) <= 100
 
 
+@pytest.mark.slow
 def test_a_study_of_one_seed_claims_nothing(tmp_path: Path) -> None:
     kinds = ("good", "random", "layer_matched", "bad", "pretrained", "transfer")
     study = replace(EVERYTHING, seeds=(1,), kinds=kinds, methods=("structured", "magnitude"))

@@ -182,6 +182,7 @@ def used(folder: Path) -> int:
     return int(kilobytes)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_in_one_line_and_the_same_command_finishes(
     inputs: Path, alone_one: Path, tmp_path: Path
 ) -> None:
