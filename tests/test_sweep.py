@@ -260,7 +260,6 @@ def test_a_canary_that_fails_stops_its_task_alone(inputs: Path, finished: Path, 
     assert all(record.result == expected[key].result for key, record in records(root).items())
 
 
-@pytest.mark.slow
 def test_a_sweep_ends_when_its_budget_is_used_up_and_goes_on(
     inputs: Path, finished: Path, tmp_path: Path
 ) -> None:
