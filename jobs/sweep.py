@@ -63,10 +63,10 @@ class How:
     """Run in this one process, without Ray, and stop at the first exception."""
     node: str | None = None
     """Run the node with this key alone, as --debug does. What it needs must be done."""
-    no_report: bool = False
-    """End without the report. jobs/report.py writes it later, on another machine too."""
     pdb: bool = False
     """With --debug or --node: open Python's debugger where an exception was raised."""
+    no_report: bool = False
+    """End without the report. jobs/report.py writes it later, on another machine too."""
 
 
 @dataclass(frozen=True)
