@@ -14,12 +14,12 @@ In a notebook:
 report, `analysis.report.write_two` that of two roots.
 """
 
-from analysis.chance import chance_jaccard
 from analysis.comparison import Comparison, compare
-from analysis.effects import effect, seeds_needed
-from analysis.figures import draw
-from analysis.figures.drawing import Drawing
-from analysis.statistics import t_interval
+from analysis.masks.chance import chance_jaccard
+from analysis.report.figures import draw
+from analysis.report.figures.drawing import Drawing
+from analysis.scores.effects import effect, seeds_needed
+from analysis.scores.statistics import t_interval
 from analysis.tables import Analysis, analyse
 
 __all__ = [

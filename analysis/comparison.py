@@ -5,11 +5,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cells import rows
+from analysis.formats import rows
+from analysis.scores.welch import welch
 from analysis.tables import Analysis
-from analysis.welch import welch
 from lottery_ray.errors import InputError
-from lottery_ray.tasks import METRIC_NAMES, title
+from lottery_ray.inputs.tasks import METRIC_NAMES, title
 
 NETWORK = ["task", "method", "size", "network", "measure"]
 GAP = ["task", "method", "size", "measure", "network", "versus"]

@@ -7,25 +7,29 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis import choices, importance, inventory, nulls, overlap, published, records, statistics, survival
-from analysis.across_tasks import across_tasks
-from analysis.agreement import agreement
-from analysis.averages import averages
-from analysis.baselines import baselines, judged
-from analysis.claims import claims
-from analysis.composition import composition
-from analysis.gaps import gaps as paired_gaps
-from analysis.gaps import unpaired_gaps
-from analysis.mask_groups import of_seeds
-from analysis.pretrained_overlap import pretrained_overlap
-from analysis.scores import scores
-from analysis.searches import searches
-from analysis.size_meanings import size_meanings
-from analysis.sizes import extremes, sizes, survivors
-from analysis.spread import spread
-from analysis.task_overlap import task_overlap
-from analysis.versus_paper import versus_paper
-from lottery_ray.store import Store
+from analysis.masks import importance, overlap, survival
+from analysis.masks.agreement import agreement
+from analysis.masks.groups import of_seeds
+from analysis.masks.pretrained_overlap import pretrained_overlap
+from analysis.masks.task_overlap import task_overlap
+from analysis.paper import choices, published
+from analysis.paper.judged import claims
+from analysis.paper.versus import versus_paper
+from analysis.records import inventory
+from analysis.records import root as records
+from analysis.records.searches import searches
+from analysis.records.size_meanings import size_meanings
+from analysis.records.sizes import extremes, sizes, survivors
+from analysis.scores import nulls, statistics
+from analysis.scores.across_tasks import across_tasks
+from analysis.scores.averages import averages
+from analysis.scores.baselines import baselines, judged
+from analysis.scores.composition import composition
+from analysis.scores.gaps import gaps as paired_gaps
+from analysis.scores.gaps import unpaired_gaps
+from analysis.scores.scores import scores
+from analysis.scores.spread import spread
+from lottery_ray.storage.store import Store
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from transformers import AutoModelForSequenceClassification, get_linear_schedule_with_warmup
 from transformers.pytorch_utils import prune_linear_layer
 
-from lottery_ray import masks
-from lottery_ray.masks import Mask
-from lottery_ray.tasks import Task
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.masks import Mask
+from lottery_ray.inputs.tasks import Task
 
 LENGTH, TRAINED_BATCH, EVALUATED_BATCH = 128, 32, 64
 POOL = (

@@ -17,10 +17,12 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks import measurement
 from benchmarks.words import all_words
-from lottery_ray import data, masks, models
-from lottery_ray.nodes import Layout, Recipe
-from lottery_ray.tasks import TASKS
-from lottery_ray.training import train
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.nodes import Layout, Recipe
+from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.networks import batches as data
+from lottery_ray.networks import weights as models
+from lottery_ray.training.loop import train
 
 TASK = TASKS["mrpc"]
 MEAN, SD = 53, 14

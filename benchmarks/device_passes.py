@@ -19,11 +19,14 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks import measurement
 from benchmarks.words import all_words
-from lottery_ray import data, importance, models, trial
-from lottery_ray.importance import predict, predict_with_importance
-from lottery_ray.nodes import Precision, Recipe, Structured
-from lottery_ray.tasks import Task
-from lottery_ray.training import train
+from lottery_ray.criteria import gradient as importance
+from lottery_ray.criteria.gradient import predict, predict_with_importance
+from lottery_ray.experiment.nodes import Precision, Recipe, Structured
+from lottery_ray.inputs.tasks import Task
+from lottery_ray.networks import batches as data
+from lottery_ray.networks import weights as models
+from lottery_ray.training.loop import train
+from lottery_ray.trial import node as trial
 
 CUDA = torch.cuda.is_available()
 SEED = 1

@@ -23,11 +23,14 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from benchmarks import measurement
 from benchmarks.finetuning import MODEL, SEED, chosen
-from lottery_ray import data, models, search, trial
-from lottery_ray.importance import predict_with_importance
-from lottery_ray.inputs import data_sha256
-from lottery_ray.nodes import FolderData, Magnitude, Precision, Recipe, Structured
-from lottery_ray.tasks import TASKS
+from lottery_ray.criteria.gradient import predict_with_importance
+from lottery_ray.experiment import search
+from lottery_ray.experiment.nodes import FolderData, Magnitude, Precision, Recipe, Structured
+from lottery_ray.inputs.sources import data_sha256
+from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.networks import batches as data
+from lottery_ray.networks import weights as models
+from lottery_ray.trial import node as trial
 
 TASK = TASKS["mrpc"]
 LENGTH, BATCH = 128, 64

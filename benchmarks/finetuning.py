@@ -38,11 +38,12 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from benchmarks import measurement
 from benchmarks.words import words_of
-from lottery_ray import data, models
-from lottery_ray.inputs import data_sha256
-from lottery_ray.nodes import FolderData, Precision, Recipe
-from lottery_ray.tasks import TASKS, Task
-from lottery_ray.training import train
+from lottery_ray.experiment.nodes import FolderData, Precision, Recipe
+from lottery_ray.inputs.sources import data_sha256
+from lottery_ray.inputs.tasks import TASKS, Task
+from lottery_ray.networks import batches as data
+from lottery_ray.networks import weights as models
+from lottery_ray.training.loop import train
 
 logging.disable(logging.WARNING)
 

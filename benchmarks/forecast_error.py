@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.table import Table
 
 from lottery_ray.errors import InputError
-from lottery_ray.forecast import Forecast
-from lottery_ray.nodes import Node, labels
-from lottery_ray.recorded import nodes_of
-from lottery_ray.store import Store
+from lottery_ray.experiment.nodes import Node, labels
+from lottery_ray.scheduling.forecast import Forecast
+from lottery_ray.storage.recorded import nodes_of
+from lottery_ray.storage.store import Store
 
 PARTS = ("seed", "task", "method", "kind")
 

@@ -27,9 +27,9 @@ from benchmarks.packed_trials import each_number
 from benchmarks.paper_hours import hours
 from benchmarks.roofline import Device, device, roofline
 from benchmarks.texts import Text
-from lottery_ray import trial
-from lottery_ray.calibration import Calibration
-from lottery_ray.nodes import Precision, Recipe
+from lottery_ray.experiment.nodes import Precision, Recipe
+from lottery_ray.scheduling.calibration import Calibration
+from lottery_ray.trial import node as trial
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 

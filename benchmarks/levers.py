@@ -21,10 +21,13 @@ from transformers import AutoTokenizer
 
 from benchmarks import measurement
 from benchmarks.finetuning import MODEL, SEED, chosen, ours
-from lottery_ray import data, dropout, networks, training
-from lottery_ray.inputs import data_sha256
-from lottery_ray.nodes import FolderData
-from lottery_ray.tasks import TASKS
+from lottery_ray.experiment.nodes import FolderData
+from lottery_ray.inputs.sources import data_sha256
+from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.networks import batches as data
+from lottery_ray.networks import dropout
+from lottery_ray.networks import network as networks
+from lottery_ray.training import loop as training
 
 LONGEST = 128
 

@@ -27,8 +27,7 @@ from rich.console import Console
 
 from benchmarks import measurement, stand_in
 from benchmarks.sweep_overhead import Row, keep, row, show
-from lottery_ray.forecast import lower_bound, makespan
-from lottery_ray.nodes import (
+from lottery_ray.experiment.nodes import (
     NODE_TYPES,
     Finetune,
     Magnitude,
@@ -38,12 +37,13 @@ from lottery_ray.nodes import (
     parents,
     sources_of,
 )
-from lottery_ray.planning import Plan
-from lottery_ray.progress import Progress
-from lottery_ray.schedule import Schedule, cost, remaining_path
-from lottery_ray.store import Store
-from lottery_ray.study import Site
-from lottery_ray.tasks import TASKS
+from lottery_ray.experiment.plan import Plan
+from lottery_ray.experiment.study import Site
+from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.scheduling.forecast import lower_bound, makespan
+from lottery_ray.scheduling.progress import Progress
+from lottery_ray.scheduling.schedule import Schedule, cost, remaining_path
+from lottery_ray.storage.store import Store
 
 SHARES = {
     "qqp": (46, 23, 30),
@@ -98,7 +98,7 @@ def simulate(
     known: the durations that its order goes by; a first sweep has nothing but `cost`. gpus: of the nodes that
     take several slots, which the most urgent node waits for.
     """
-    from lottery_ray.searcher import GraphSearcher, Job, of
+    from lottery_ray.executors.tune import GraphSearcher, Job, of
 
     with tempfile.TemporaryDirectory(prefix="lottery_ray_makespan_") as root:
         progress = Progress(tuple(nodes), set(), Console(file=io.StringIO()))

@@ -29,9 +29,10 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from analysis import agreement, bits, survival
+from analysis.masks import agreement, bits, survival
 from benchmarks import measurement
-from lottery_ray import masks, streams
+from lottery_ray import streams
+from lottery_ray.experiment import masks
 
 PERIOD = 2**15
 """Bits after which the planted pattern of a mask comes again; every matrix is whole periods, biases less."""

@@ -15,7 +15,7 @@ from threading import Barrier
 import torch
 
 from benchmarks.device_passes import CUDA, Subject, place, seconds, steps
-from lottery_ray import trial
+from lottery_ray.trial import node as trial
 
 LONGEST_WAIT = 600.0
 """Seconds of the processes for one another, imports and warming up included."""

@@ -17,12 +17,12 @@ from scipy import stats
 
 from benchmarks import measurement
 from benchmarks.finetuning import MODEL
-from lottery_ray.nodes import Finetune, Precision, Recipe, key
-from lottery_ray.planning import Plan, plan
-from lottery_ray.progress import Progress
-from lottery_ray.store import Store
-from lottery_ray.study import Site, Study
-from lottery_ray.tasks import TASKS
+from lottery_ray.experiment.nodes import Finetune, Precision, Recipe, key
+from lottery_ray.experiment.plan import Plan, plan
+from lottery_ray.experiment.study import Site, Study
+from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.scheduling.progress import Progress
+from lottery_ray.storage.store import Store
 
 MARGIN = 0.98
 """Of the score in fp32, that bf16 has to keep."""
@@ -35,7 +35,7 @@ def finetunings(study: Study) -> Plan:
 
 def run(plans: list[Plan], root: Path) -> dict[str, float]:
     """{node's key: its dev score}, run where it is missing."""
-    from lottery_ray.sweep import run_plan
+    from lottery_ray.executors.on_ray import run_plan
 
     store = Store.open(str(root), create=True)
     nodes = tuple(node for found in plans for node in found.nodes)

@@ -20,8 +20,10 @@ import tyro
 from rich.console import Console
 
 from benchmarks import measurement
-from lottery_ray import masks, streams
-from lottery_ray.nodes import (
+from lottery_ray import streams
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.draws import PAPER_SEEDS, RELEASED_TASKS
+from lottery_ray.experiment.nodes import (
     Finetune,
     HubData,
     HubModel,
@@ -33,10 +35,9 @@ from lottery_ray.nodes import (
     key,
     labels,
 )
-from lottery_ray.published import BERT_BASE
-from lottery_ray.store import Store
-from lottery_ray.tasks import GLUE
-from lottery_ray.tickets import PAPER_SEEDS, RELEASED_TASKS
+from lottery_ray.inputs.tasks import GLUE
+from lottery_ray.storage.published import BERT_BASE
+from lottery_ray.storage.store import Store
 
 DEV = {"cola": 1043, "sst2": 872, "mrpc": 408, "stsb": 1500, "qqp": 40430, "mnli": 9815}
 DEV |= {"qnli": 5463, "rte": 277, "wnli": 71}

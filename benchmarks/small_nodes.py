@@ -26,11 +26,11 @@ from rich.console import Console
 
 from benchmarks import measurement
 from benchmarks.stand_in import span, wait_for_all
-from lottery_ray.nodes import Finetune, Node, Pretrain, key
-from lottery_ray.planning import Plan, plan
-from lottery_ray.progress import Progress
-from lottery_ray.store import Store
-from lottery_ray.study import PRESETS, Site
+from lottery_ray.experiment.nodes import Finetune, Node, Pretrain, key
+from lottery_ray.experiment.plan import Plan, plan
+from lottery_ray.experiment.study import PRESETS, Site
+from lottery_ray.scheduling.progress import Progress
+from lottery_ray.storage.store import Store
 
 STUDY = replace(
     PRESETS["demo"].study, seeds=(1, 2), kinds=("good", "random", "bad", "pretrained"), baselines=()
@@ -49,7 +49,7 @@ class Shares:
 
 def prepared(root: str) -> Plan:
     """The study's plan, in a new root that has its model."""
-    from lottery_ray import trial
+    from lottery_ray.trial import node as trial
 
     planned = plan(STUDY)
     Store.open(root, create=True)
@@ -61,7 +61,7 @@ def prepared(root: str) -> Plan:
 
 def swept(planned: Plan, root: str, slots: int) -> Shares:
     """Run what is missing."""
-    from lottery_ray.sweep import run_plan
+    from lottery_ray.executors.on_ray import run_plan
 
     store = Store.open(root)
     done = {node for node in planned.nodes if store.read(key(node))}
@@ -89,7 +89,7 @@ def shares(begin: float, slots: list[list[tuple[float, float]]]) -> Shares:
 
 def _trial(slots: int, node: Node, root: str, folders: dict[str, str], **options: Any) -> None:
     """`trial.run` in a process that is warm."""
-    from lottery_ray import trial
+    from lottery_ray.trial import node as trial
 
     warm = Path(root) / "warm"
     if not (warm / str(os.getpid())).exists():

@@ -18,11 +18,11 @@ from typing import Any
 
 from rich.console import Console
 
-from lottery_ray.nodes import Node, Pretrain, key
-from lottery_ray.planning import Plan, plan
-from lottery_ray.progress import Progress
-from lottery_ray.store import Store
-from lottery_ray.study import Site, Study
+from lottery_ray.experiment.nodes import Node, Pretrain, key
+from lottery_ray.experiment.plan import Plan, plan
+from lottery_ray.experiment.study import Site, Study
+from lottery_ray.scheduling.progress import Progress
+from lottery_ray.storage.store import Store
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def sweep(work: Sequence[Node], seconds: Mapping[Node, float], slots: int) -> Sw
 
 
 def _drive(work: tuple[Node, ...], seconds: dict[Node, float], slots: int) -> Sweep:
-    from lottery_ray.sweep import run_plan
+    from lottery_ray.executors.on_ray import run_plan
 
     # longer than anything else, so they are handed out first, one to each slot
     warm_up = tuple(Pretrain(seed=seed, steps=10**9) for seed in range(slots))

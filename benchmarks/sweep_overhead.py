@@ -25,9 +25,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import measurement, stand_in
-from lottery_ray.nodes import Node
-from lottery_ray.schedule import Schedule, remaining_path
-from lottery_ray.store import Store
+from lottery_ray.experiment.nodes import Node
+from lottery_ray.scheduling.schedule import Schedule, remaining_path
+from lottery_ray.storage.store import Store
 
 Row = dict[str, Any]
 """name; value with low and high; at_most, where there is a target; against: what it is measured against."""

@@ -9,10 +9,10 @@ import numpy as np
 from transformers import AutoTokenizer
 
 from benchmarks import compaction
-from lottery_ray import data
-from lottery_ray.inputs import data_files, data_sha256
-from lottery_ray.nodes import FolderData, Recipe
-from lottery_ray.tasks import GLUE, Task
+from lottery_ray.experiment.nodes import FolderData, Recipe
+from lottery_ray.inputs.sources import data_files, data_sha256
+from lottery_ray.inputs.tasks import GLUE, Task
+from lottery_ray.networks import batches as data
 
 
 @dataclass(frozen=True)

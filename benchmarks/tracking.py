@@ -31,13 +31,14 @@ from rich.console import Console
 
 from benchmarks import measurement
 from benchmarks.finetuning import MODEL
-from lottery_ray import trackers, trial, wandb_run
-from lottery_ray.curves import Curves
-from lottery_ray.planning import Plan, plan
-from lottery_ray.store import Store
-from lottery_ray.study import Study
-from lottery_ray.tasks import TASKS
-from lottery_ray.tracking import Tracking
+from lottery_ray.experiment.plan import Plan, plan
+from lottery_ray.experiment.study import Study
+from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.storage.store import Store
+from lottery_ray.tracking import trackers, wandb_run
+from lottery_ray.tracking.settings import Tracking
+from lottery_ray.training.curves import Curves
+from lottery_ray.trial import node as trial
 
 AT_MOST = 0.02
 

@@ -40,15 +40,26 @@ from transformers import AutoTokenizer
 from benchmarks import as_released, measurement
 from benchmarks.finetuning import MODEL
 from benchmarks.words import words_of
-from lottery_ray import execute, masks
-from lottery_ray.data import Encoded, encode
-from lottery_ray.inputs import data_files
-from lottery_ray.nodes import Finetune, Magnitude, Node, Precision, Recipe, Search, Ticket, key, labels
-from lottery_ray.planning import plan
-from lottery_ray.store import Record, Store
-from lottery_ray.study import Study
-from lottery_ray.tasks import TASKS
-from lottery_ray.trial import run
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.nodes import (
+    Finetune,
+    Magnitude,
+    Node,
+    Precision,
+    Recipe,
+    Search,
+    Ticket,
+    key,
+    labels,
+)
+from lottery_ray.experiment.plan import plan
+from lottery_ray.experiment.study import Study
+from lottery_ray.inputs.sources import data_files
+from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.networks.batches import Encoded, encode
+from lottery_ray.storage.store import Record, Store
+from lottery_ray.trial import ticket as execute
+from lottery_ray.trial.node import run
 
 TASK = TASKS["mrpc"]
 EPOCHS = Recipe().epochs

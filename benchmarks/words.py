@@ -7,8 +7,8 @@ from unittest.mock import patch
 
 import numpy as np
 
-from lottery_ray import vocabulary
-from lottery_ray.data import Encoded
+from lottery_ray.networks.batches import Encoded
+from lottery_ray.training import vocabulary
 
 
 def words_of(whole: Encoded) -> AbstractContextManager[Any]:

@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.table import Table
 
 from lottery_ray.errors import InputError
-from lottery_ray.planning import plan
-from lottery_ray.study import Study
+from lottery_ray.experiment.plan import plan
+from lottery_ray.experiment.study import Study
 from lottery_ray.terminal import at_work, flags_of, show_error
 
 if TYPE_CHECKING:
-    from lottery_ray.cluster import Check
+    from lottery_ray.cluster.preflight import Check
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class CheckCluster:
 def main() -> int:
     wanted = flags_of(CheckCluster, __doc__)
     # Ray takes seconds to load, which --help can do without
-    from lottery_ray import cluster, sweep
+    from lottery_ray.cluster import preflight as cluster
+    from lottery_ray.executors import on_ray as sweep
 
     console = Console(highlight=False)
     try:

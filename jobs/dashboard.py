@@ -13,11 +13,11 @@ import tyro
 from rich.console import Console
 
 from lottery_ray.errors import InputError
-from lottery_ray.store import Store
+from lottery_ray.storage.store import Store
 from lottery_ray.terminal import flags_of, show_error
-from lottery_ray.trackers import check
-from lottery_ray.tracking import Tracking
-from lottery_ray.wandb_run import how_to_upload
+from lottery_ray.tracking.settings import Tracking
+from lottery_ray.tracking.trackers import check
+from lottery_ray.tracking.wandb_run import how_to_upload
 
 
 def main(
@@ -39,7 +39,7 @@ def main(
         only: Of a root with several studies, the one whose fine-tuned models have these fields.
     """
     # matplotlib and pandas, which --help needs not
-    from analysis.dashboard import Dashboard, follow, until_swept
+    from analysis.dashboard.keep import Dashboard, follow, until_swept
 
     console = Console(soft_wrap=True, highlight=False, markup=False)
     with told() as status:

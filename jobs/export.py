@@ -32,7 +32,7 @@ def main(
     console = Console(soft_wrap=True, highlight=False)
     try:
         with at_work(console, "loading torch") as say:
-            from lottery_ray.export import export_ticket
+            from lottery_ray.networks.export import export_ticket
 
             say(f"writing {to}")
             record = export_ticket(root, ticket, to, retrained=retrained)

@@ -13,7 +13,7 @@ import tyro
 from rich.console import Console
 
 from lottery_ray.errors import InputError
-from lottery_ray.published import import_published
+from lottery_ray.storage.published import import_published
 from lottery_ray.terminal import at_work, flags_of, show_error
 
 

@@ -32,7 +32,7 @@ def main(
         open: Show the page in a browser.
     """
     # it brings pandas and matplotlib, which --help can do without
-    from analysis import report
+    from analysis.report import write as report
 
     try:
         if other:

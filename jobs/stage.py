@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from lottery_ray.errors import InputError
-from lottery_ray.planning import plan
-from lottery_ray.study import Study
+from lottery_ray.experiment.plan import plan
+from lottery_ray.experiment.study import Study
 from lottery_ray.terminal import at_work, flags_of, show_error
 
 
@@ -35,7 +35,7 @@ def main() -> int:
     console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
         with at_work(console, "loading torch") as say:
-            from lottery_ray.work import read_inputs
+            from lottery_ray.trial.work import read_inputs
 
             say("looking at the model")
             planned = plan(Study(stage.model, stage.data, stage.tasks, extend=stage.extend))

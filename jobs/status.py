@@ -18,11 +18,11 @@ from rich.table import Table
 from rich.text import Text
 
 from lottery_ray.errors import InputError
-from lottery_ray.journal import Planned, Sweep, planned, sweeps
-from lottery_ray.progress import by_cause, duration
-from lottery_ray.replay import REPLAY, of_node
-from lottery_ray.store import Store
-from lottery_ray.study import STAGES
+from lottery_ray.experiment.study import STAGES
+from lottery_ray.scheduling.journal import Planned, Sweep, planned, sweeps
+from lottery_ray.scheduling.one_node import REPLAY, of_node
+from lottery_ray.scheduling.progress import by_cause, duration
+from lottery_ray.storage.store import Store
 from lottery_ray.terminal import flags_of, show_error
 
 EVERY = 5.0

@@ -28,23 +28,23 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from lottery_ray import replay
-from lottery_ray.budget import units
-from lottery_ray.calibration import Canary, canaries
 from lottery_ray.errors import InputError
-from lottery_ray.forecast import Forecast, Memory, from_records, lower_bound, makespan
-from lottery_ray.inputs import check_hub_model
-from lottery_ray.journal import Journal
-from lottery_ray.nodes import Finetune, HubModel, Node, key, processes, title
-from lottery_ray.planning import Plan, count_by_stage, plan
-from lottery_ray.progress import Progress, by_cause, duration
-from lottery_ray.refusals import few_held_out
-from lottery_ray.store import Record, Store
-from lottery_ray.study import PRESETS, Site, Study, chosen
+from lottery_ray.experiment.checks import few_held_out
+from lottery_ray.experiment.nodes import Finetune, HubModel, Node, key, processes, title
+from lottery_ray.experiment.plan import Plan, count_by_stage, plan
+from lottery_ray.experiment.study import PRESETS, Site, Study, chosen
+from lottery_ray.inputs.sources import check_hub_model
+from lottery_ray.scheduling import one_node as replay
+from lottery_ray.scheduling.budget import units
+from lottery_ray.scheduling.calibration import Canary, canaries
+from lottery_ray.scheduling.forecast import Forecast, Memory, from_records, lower_bound, makespan
+from lottery_ray.scheduling.journal import Journal
+from lottery_ray.scheduling.progress import Progress, by_cause, duration
+from lottery_ray.storage.store import Record, Store
 from lottery_ray.terminal import at_work, flags_of_one, show_error
-from lottery_ray.trackers import check as check_trackers
-from lottery_ray.tracking import UNTRACKED, Tracking
-from lottery_ray.wandb_run import how_to_upload
+from lottery_ray.tracking.settings import UNTRACKED, Tracking
+from lottery_ray.tracking.trackers import check as check_trackers
+from lottery_ray.tracking.wandb_run import how_to_upload
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def run_node(sweep: Sweep, planned: Plan, node: Node, console: Console) -> int:
         return 0
     replay.check_parents(node, recorded, root)
     with at_work(console, "loading torch"):
-        from lottery_ray import debug
+        from lottery_ray.executors import local as debug
     store = Store.open(root, create=True)
     ask_trackers(sweep.tracking, store, console)
     progress = Progress(planned.nodes, {n for n in planned.nodes if key(n) in recorded}, console)
@@ -203,11 +203,11 @@ def runner(sweep: Sweep) -> Any:
     """The module that runs nodes. Each is imported only where it is used: debug mode must work where Ray is
     not installed, and a driver needs no torch."""
     if sweep.how.debug:
-        from lottery_ray import debug
+        from lottery_ray.executors import local as debug
 
         return debug
     try:
-        from lottery_ray import sweep as ray_sweep
+        from lottery_ray.executors import on_ray as ray_sweep
     except ModuleNotFoundError as error:
         raise InputError(
             f"{error.name} is not installed. Install lottery-ray[ray], or add --debug to run without it."
@@ -354,7 +354,7 @@ def dashboard(tracking: Tracking, store: Store, console: Console) -> Any:
     """What keeps the dashboard on W&B up to date beside the sweep, if that is tracked there."""
     if tracking.wandb == "disabled":
         return nullcontext()
-    from analysis.dashboard import Beside
+    from analysis.dashboard.keep import Beside
 
     return Beside(store, tracking, console.print)
 
@@ -367,7 +367,7 @@ def report(progress: Progress, sweep: Sweep, console: Console) -> int:
     if sweep.how.no_report:
         console.print(f"Next: python jobs/report.py {shlex.quote(root)}")
         return 0
-    from analysis.report import write
+    from analysis.report.write import write
 
     try:
         write(root)

@@ -11,7 +11,7 @@ from typing import Literal
 
 import tyro
 
-from lottery_ray import preemption
+from lottery_ray.cluster import preemption
 from lottery_ray.errors import InputError
 from lottery_ray.terminal import flags_of, show_error
 

@@ -23,11 +23,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from lottery_ray.adapters import ADAPTERS, OWN, REFUSED, Adapter, Architecture
 from lottery_ray.errors import InputError
-from lottery_ray.masks import Mask, Part, sizes
-from lottery_ray.nodes import KINDS as TICKET_KINDS
-from lottery_ray.tasks import EMBEDDED, GLUE, METRIC_NAMES, TASKS, Metric, Task
+from lottery_ray.experiment.masks import Mask, Part, sizes
+from lottery_ray.experiment.nodes import KINDS as TICKET_KINDS
+from lottery_ray.inputs.architectures import ADAPTERS, OWN, REFUSED, Adapter, Architecture
+from lottery_ray.inputs.tasks import EMBEDDED, GLUE, METRIC_NAMES, TASKS, Metric, Task
 
 __all__ = [
     "Adapter",

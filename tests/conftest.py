@@ -11,9 +11,9 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification
 
-from lottery_ray import models
-from lottery_ray.data import Encoded
-from lottery_ray.models import Network
+from lottery_ray.networks import weights as models
+from lottery_ray.networks.batches import Encoded
+from lottery_ray.networks.weights import Network
 from tests.folders import bert_config
 from tests.studies import NODES, command, make_inputs, run
 

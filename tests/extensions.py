@@ -13,16 +13,19 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification, RoFormerConfig, RoFormerForSequenceClassification
 
-from lottery_ray import adapters, extending, tasks
-from lottery_ray.nodes import key, title
-from lottery_ray.planning import Plan, plan
-from lottery_ray.pretraining import make_tokenizer
-from lottery_ray.study import Study
-from lottery_ray.tasks import TASKS, Task
+from lottery_ray import extending
+from lottery_ray.experiment.nodes import key, title
+from lottery_ray.experiment.plan import Plan, plan
+from lottery_ray.experiment.study import Study
+from lottery_ray.inputs import architectures as adapters
+from lottery_ray.inputs import tasks
+from lottery_ray.inputs.tasks import TASKS, Task
+from lottery_ray.trial.pretrain import make_tokenizer
 from tests.folders import bert_config, data_folder, rows
-from tests.test_families import NO_DROPOUT, SIZES
+from tests.networks.test_families import NO_DROPOUT, SIZES
+from tests.places import CHECKOUT
 
-PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
+PAGE = (CHECKOUT / "docs" / "extending.md").read_text()
 FILES = dict(re.findall(r"`(\w+\.py)`:\n\n```python\n(.*?)```", PAGE, re.DOTALL))
 COMMANDS = [
     line for block in re.findall(r"```\n(\.venv.*?)```", PAGE, re.DOTALL) for line in block.splitlines()

@@ -9,10 +9,10 @@ import pyarrow.parquet as pq
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from lottery_ray import language
-from lottery_ray.inputs import data_files
-from lottery_ray.pretraining import make_tokenizer
-from lottery_ray.tasks import TASKS, Task
+from lottery_ray.inputs import language
+from lottery_ray.inputs.sources import data_files
+from lottery_ray.inputs.tasks import TASKS, Task
+from lottery_ray.trial.pretrain import make_tokenizer
 
 ROWS = {"train": 24, "validation": 12}
 

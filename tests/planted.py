@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from lottery_ray import masks, streams, tickets
-from lottery_ray.nodes import (
+from lottery_ray import streams
+from lottery_ray.experiment import draws as tickets
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.nodes import (
     SUPER,
     Finetune,
     Node,
@@ -22,10 +24,10 @@ from lottery_ray.nodes import (
     key,
     labels,
 )
-from lottery_ray.planning import plan
-from lottery_ray.store import Store
-from lottery_ray.study import Study
-from lottery_ray.tasks import TASKS, pruning_score, score
+from lottery_ray.experiment.plan import plan
+from lottery_ray.experiment.study import Study
+from lottery_ray.inputs.tasks import TASKS, pruning_score, score
+from lottery_ray.storage.store import Store
 
 DEV = 400
 QUALITY = {

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.records import MaskFile
-from lottery_ray import masks
+from analysis.records.root import MaskFile
+from lottery_ray.experiment import masks
+from tests.places import SHARED
 
-PAPER = Path(__file__).parents[2] / "shared" / "paper"
+PAPER = SHARED / "paper"
 NETWORKS = {
     "heads_mlps": "good",
     "heads_mlps_random": "random",

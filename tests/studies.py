@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from lottery_ray import language
-from lottery_ray.masks import read
-from lottery_ray.store import Record, Store
+from lottery_ray.experiment.masks import read
+from lottery_ray.inputs import language
+from lottery_ray.storage.store import Record, Store
 from tests.folders import pretrained_folder
+from tests.places import JOBS
 
-SWEEP = Path(__file__).parents[1] / "jobs" / "sweep.py"
+SWEEP = JOBS / "sweep.py"
 NODES = 2 * 2 * (1 + 2 + 6)
 ONE = ("--tasks", "mrpc", "--seeds", "1", "--methods", "magnitude", "--kinds", "bad")
 """Three nodes."""

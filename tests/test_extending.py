@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from lottery_ray import tasks
 from lottery_ray.errors import InputError
+from lottery_ray.experiment.nodes import Finetune, key
+from lottery_ray.experiment.plan import plan
 from lottery_ray.extending import add_task
-from lottery_ray.nodes import Finetune, key
-from lottery_ray.planning import plan
-from lottery_ray.tasks import TASKS, Task
+from lottery_ray.inputs import tasks
+from lottery_ray.inputs.tasks import TASKS, Task
 from tests.extensions import FILES, keys, planned, study
 from tests.studies import SWEEP
 
@@ -152,6 +152,7 @@ def test_a_package_must_be_what_was_planned(tmp_path: Path, what: str) -> None:
 
 
 HEAD = "from lottery_ray.extending import *\n"
+ADAPTERS = f"{HEAD}from lottery_ray.inputs.architectures import ADAPTERS\n"
 BAD_FILES: dict[str, tuple[str | None, ...]] = {
     "no file": (None, "bad.py: cannot be read (No such file or directory)."),
     "syntax": ("def (:\n", "bad.py: SyntaxError: invalid syntax ("),
@@ -164,11 +165,11 @@ BAD_FILES: dict[str, tuple[str | None, ...]] = {
         "The task mrpc: lottery_ray itself has one of that name, which is another. (",
     ),
     "an adapter of ours": (
-        f"{HEAD}from lottery_ray.adapters import ADAPTERS\nadd_adapter('bert', ADAPTERS['llama'])\n",
+        f"{ADAPTERS}add_adapter('bert', ADAPTERS['llama'])\n",
         "The adapter bert: lottery_ray itself has one of that name",
     ),
     "no adapter can be": (
-        f"{HEAD}from lottery_ray.adapters import ADAPTERS\nadd_adapter('albert', ADAPTERS['bert'])\n",
+        f"{ADAPTERS}add_adapter('albert', ADAPTERS['bert'])\n",
         "The architecture albert cannot have an adapter: one set of weights",
     ),
     "a kind of ours": (f"{HEAD}add_kind('bad')(lambda goods, rng: goods[0])\n", "The kind bad: there is one"),

@@ -9,13 +9,17 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from analysis import analyse, devset, networks, variants
-from lottery_ray import masks, tasks
-from lottery_ray.nodes import Finetune, Node, Search
-from lottery_ray.recorded import nodes_of
-from lottery_ray.search import largest_of
-from lottery_ray.store import Record, Store
-from lottery_ray.tasks import TASKS, Metric, score
+from analysis import analyse
+from analysis.records import method_names as variants
+from analysis.records import network_names as networks
+from analysis.scores import dev_sets as devset
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.nodes import Finetune, Node, Search
+from lottery_ray.experiment.search import largest_of
+from lottery_ray.inputs import tasks
+from lottery_ray.inputs.tasks import TASKS, Metric, score
+from lottery_ray.storage.recorded import nodes_of
+from lottery_ray.storage.store import Record, Store
 from tests.extensions import COMMANDS, FILES, QUICK, run_here
 from tests.studies import SWEEP, assert_equal, records, run
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.folders import data_folder, model_folder
+from tests.places import CHECKOUT
 
-ROOT = Path(__file__).parents[1]
+ROOT = CHECKOUT
 TORCH_FREE = [
     "streams errors terminal tasks adapters language masks nodes extending schedule tickets roots store",
     "inputs rows study refusals planning recorded calibration forecast budget published replay progress",
@@ -137,12 +138,12 @@ def test_debug_mode_runs_where_ray_and_wandb_are_not_installed(tmp_path: Path) -
     data = data_folder(tmp_path / "data", "mrpc")
     code = f"""
 from rich.console import Console
-from lottery_ray import debug
-from lottery_ray.nodes import Recipe
-from lottery_ray.progress import Progress
-from lottery_ray.store import Store
-from lottery_ray.planning import plan
-from lottery_ray.study import Site, Study
+from lottery_ray.executors import local as debug
+from lottery_ray.experiment.nodes import Recipe
+from lottery_ray.scheduling.progress import Progress
+from lottery_ray.storage.store import Store
+from lottery_ray.experiment.plan import plan
+from lottery_ray.experiment.study import Site, Study
 root = {str(tmp_path / "root")!r}
 store = Store.open(root, create=True)
 once = Recipe(epochs=1)

@@ -19,13 +19,13 @@ from typing import Any
 
 import psutil
 
-from analysis import study_run, workspace
-from analysis.study_run import Progress, Shown
+from analysis.dashboard import study_run, workspace
+from analysis.dashboard.study_run import Progress, Shown
 from analysis.tables import analyse
 from lottery_ray.errors import InputError
-from lottery_ray.store import Store, digest, sha256
-from lottery_ray.tracking import Tracking
-from lottery_ray.wandb_run import FOLDER, WandbRun, start
+from lottery_ray.storage.store import Store, digest, sha256
+from lottery_ray.tracking.settings import Tracking
+from lottery_ray.tracking.wandb_run import FOLDER, WandbRun, start
 
 EVERY = 10.0
 """Seconds between two looks at the root."""

@@ -22,12 +22,13 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import figures, networks, page
-from analysis.cells import rows
+from analysis.formats import rows
+from analysis.records import network_names as networks
+from analysis.report import figures, page
 from analysis.tables import Analysis
-from lottery_ray.journal import Failed, Planned, planned, sweeps
-from lottery_ray.store import Store
-from lottery_ray.wandb_run import Table
+from lottery_ray.scheduling.journal import Failed, Planned, planned, sweeps
+from lottery_ray.storage.store import Store
+from lottery_ray.tracking.wandb_run import Table
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from lottery_ray.store import digest
-from lottery_ray.wandb_run import AXIS
+from lottery_ray.storage.store import digest
+from lottery_ray.tracking.wandb_run import AXIS
 
 ABOUT = """
 **{group}**: one run per node, and one of the study itself, {run}, which jobs/sweep.py and jobs/dashboard.py

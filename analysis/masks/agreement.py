@@ -13,11 +13,11 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis import chance
-from analysis.bits import Counts
-from analysis.kernels import Integers
-from analysis.mask_groups import PLACE, Group
-from analysis.statistics import CONFIDENCE
+from analysis.masks import chance
+from analysis.masks.bits import Counts
+from analysis.masks.groups import PLACE, Group
+from analysis.masks.kernels import Integers
+from analysis.scores.statistics import CONFIDENCE
 
 LEVEL = 0.05
 COLUMNS = [

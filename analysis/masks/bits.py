@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from analysis import kernels
-from analysis.kernels import Integers, Words
-from analysis.mask_rows import Row, check_alike, rows
+from analysis.masks import kernels
+from analysis.masks.kernels import Integers, Words
+from analysis.masks.rows import Row, check_alike, rows
 
 Triple = tuple[int, int, int]
 

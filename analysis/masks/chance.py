@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from analysis.random_masks import simulated
+from analysis.masks.random_masks import simulated
 
 EXACT_UP_TO = 100_000
 """Components up to which the distribution of one overlap is exact."""

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis import bits, variants
-from analysis.bits import Counts
-from analysis.records import MaskFile
+from analysis.masks import bits
+from analysis.masks.bits import Counts
+from analysis.records import method_names as variants
+from analysis.records.root import MaskFile
 
 Place = tuple[str, str, str, str]
 PLACE = ["task", "method", "size", "network"]

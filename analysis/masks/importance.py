@@ -8,10 +8,12 @@ import pandas as pd
 import pyarrow as pa
 from scipy import stats
 
-from analysis import networks, variants
-from analysis.records import Root
-from lottery_ray import masks, streams
-from lottery_ray.masks import Mask
+from analysis.records import method_names as variants
+from analysis.records import network_names as networks
+from analysis.records.root import Root
+from lottery_ray import streams
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.masks import Mask
 
 CELL = ["component", "layer", "index"]
 COLUMNS = ["task", "method", "seed", *CELL, "score", "kept"]

@@ -10,11 +10,11 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 
-from analysis import agreement, chance
-from analysis.chance import chance_jaccard
-from analysis.kernels import Integers
-from analysis.mask_groups import PLACE, Group
-from lottery_ray import masks
+from analysis.masks import agreement, chance
+from analysis.masks.chance import chance_jaccard
+from analysis.masks.groups import PLACE, Group
+from analysis.masks.kernels import Integers
+from lottery_ray.experiment import masks
 
 __all__ = ["chance_jaccard"]
 

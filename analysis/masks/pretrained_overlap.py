@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import bits, chance
-from analysis.kernels import Integers
-from analysis.mask_groups import by_place, pruned
-from analysis.records import MaskFile
+from analysis.masks import bits, chance
+from analysis.masks.groups import by_place, pruned
+from analysis.masks.kernels import Integers
+from analysis.records.root import MaskFile
 
 COLUMNS = [
     *("task", "method", "size", "component", "seed", "other_seed", "other", "n", "kept", "other_kept"),

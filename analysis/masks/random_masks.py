@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from analysis.kernels import Integers, Words
+from analysis.masks.kernels import Integers, Words
 from lottery_ray.streams import generator
 
 DRAWS = 10_000

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lottery_ray import masks
 from lottery_ray.errors import InputError
+from lottery_ray.experiment import masks
 
 
 class Row(NamedTuple):

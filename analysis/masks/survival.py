@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import pandas as pd
 import pyarrow as pa
 
-from analysis import variants
-from analysis.mask_groups import PLACE, by_place
-from analysis.records import MaskFile, Root
-from lottery_ray import masks
-from lottery_ray.adapters import ADAPTERS, RECORDED, Adapter
+from analysis.masks.groups import PLACE, by_place
+from analysis.records import method_names as variants
+from analysis.records.root import MaskFile, Root
+from lottery_ray.experiment import masks
+from lottery_ray.inputs.architectures import ADAPTERS, RECORDED, Adapter
 
 CELL = ["component", "layer", "index"]
 Cell = tuple[str, int, int]

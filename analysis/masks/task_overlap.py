@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import bits, chance
-from analysis.bits import Counts
-from analysis.mask_groups import by_place, pruned
-from analysis.records import MaskFile
+from analysis.masks import bits, chance
+from analysis.masks.bits import Counts
+from analysis.masks.groups import by_place, pruned
+from analysis.records.root import MaskFile
 
 COLUMNS = [
     *("method", "size", "network", "component", "task", "other_task", "seeds", "n"),

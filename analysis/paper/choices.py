@@ -4,13 +4,14 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analysis import networks, variants
-from analysis.chance import chance_jaccard
-from analysis.overlap import jaccard
-from analysis.records import Root
-from analysis.statistics import INTERVAL, by_seed, t_interval, verdict
-from lottery_ray import masks
-from lottery_ray.tasks import order
+from analysis.masks.chance import chance_jaccard
+from analysis.masks.overlap import jaccard
+from analysis.records import method_names as variants
+from analysis.records import network_names as networks
+from analysis.records.root import Root
+from analysis.scores.statistics import INTERVAL, by_seed, t_interval, verdict
+from lottery_ray.experiment import masks
+from lottery_ray.inputs.tasks import order
 
 MASK = ["task", "method", "versus", "component", "seed", "n", "kept", "versus_kept", "both"]
 MASK += ["jaccard", "chance"]

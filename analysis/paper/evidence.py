@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import networks, variants
-from analysis.cells import rows
-from analysis.statistics import NETWORK
+from analysis.formats import rows
+from analysis.records import method_names as variants
+from analysis.records import network_names as networks
+from analysis.scores.statistics import NETWORK
 
 COLUMNS = ["method", "task", "n", "mean", "sd", "paired", "name"]
 OVERLAP = ["task", "method", "size", "network", "component"]

@@ -12,10 +12,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis import evidence, networks, variants
-from analysis.across_tasks import model
-from analysis.cells import number
-from analysis.paper_claims import (
+from analysis.formats import number
+from analysis.paper import evidence
+from analysis.paper.stated import (
     CONTRADICTED,
     EXPLAINED,
     OPEN,
@@ -28,7 +27,10 @@ from analysis.paper_claims import (
     unstable,
     worse,
 )
-from analysis.statistics import CONFIDENCE
+from analysis.records import method_names as variants
+from analysis.records import network_names as networks
+from analysis.scores.across_tasks import model
+from analysis.scores.statistics import CONFIDENCE
 
 COLUMNS = [
     "claim",

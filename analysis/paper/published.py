@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis import networks, variants
-from analysis.records import Root
-from analysis.scores import MEASURES
-from analysis.statistics import CONFIDENCE, INTERVAL, NETWORK, Interval
-from lottery_ray.store import Record
-from lottery_ray.tasks import order
+from analysis.records import method_names as variants
+from analysis.records import network_names as networks
+from analysis.records.root import Root
+from analysis.scores.scores import MEASURES
+from analysis.scores.statistics import CONFIDENCE, INTERVAL, NETWORK, Interval
+from lottery_ray.inputs.tasks import order
+from lottery_ray.storage.store import Record
 
 
 def _scores(root: Root) -> list[Record]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import networks
-from analysis.cells import rows
-from analysis.welch import welch
-from lottery_ray.tickets import PAPER_SEEDS
+from analysis.formats import rows
+from analysis.records import network_names as networks
+from analysis.scores.welch import welch
+from lottery_ray.experiment.draws import PAPER_SEEDS
 
 NETWORK = ["task", "method", "network", "measure"]
 COLUMNS = [*NETWORK, "n", "mean", "sd", "paper_network", "setting", "paper_n", "paper_mean", "paper_sd"]
@@ -26,7 +26,7 @@ TABLE_2 = "from Table 2: two decimals, no spread"
 def paper() -> pd.DataFrame:
     """The published scores: columns task, method, network, measure, setting (the name in the authors'
     results, or table_2), mean, sd (sample, over PAPER_SEEDS; NaN in table_2)."""
-    file = resources.files("analysis") / "paper.csv"
+    file = resources.files("analysis.paper") / "paper.csv"
     with file.open() as text:
         return pd.read_csv(text, keep_default_na=False, na_values={"sd": [""]})
 

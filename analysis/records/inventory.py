@@ -4,11 +4,12 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import networks, variants
-from analysis.one_study import NOUNS
-from analysis.records import Root
-from lottery_ray.nodes import Kind
-from lottery_ray.store import Record
+from analysis.records import method_names as variants
+from analysis.records import network_names as networks
+from analysis.records.one_study import NOUNS
+from analysis.records.root import Root
+from lottery_ray.experiment.nodes import Kind
+from lottery_ray.storage.store import Record
 
 DRAWN: tuple[Kind, ...] = ("random", "layer_matched")
 """Kinds of which there may be several draws."""

@@ -12,8 +12,8 @@ from typing import Any
 
 import pandas as pd
 
-from lottery_ray.store import Record
-from lottery_ray.study import RELEASED
+from lottery_ray.experiment.study import RELEASED
+from lottery_ray.storage.store import Record
 
 BASES = {"structured": "structured", "heads": "heads", "mlps": "MLPs", "magnitude": "magnitude"}
 """{method of a record: plain name}"""

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from lottery_ray.nodes import KINDS, SUPER
-from lottery_ray.store import Record
-from lottery_ray.tasks import known, title
+from lottery_ray.experiment.nodes import KINDS, SUPER
+from lottery_ray.inputs.tasks import known, title
+from lottery_ray.storage.store import Record
 
 MAJORITY = "majority"
 FULL = {"pretrained": "full", "random": "random start", "frozen": "frozen encoder"}

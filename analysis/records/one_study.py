@@ -4,10 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from analysis import variants
+from analysis.records import method_names as variants
 from lottery_ray.errors import InputError
-from lottery_ray.store import Record
-from lottery_ray.tasks import title
+from lottery_ray.inputs.tasks import title
+from lottery_ray.storage.store import Record
 
 PER_RECORD = {"seed", "start", "kind", "kind_sha256", "draw", "draws", "size", "rule"}
 PER_RECORD |= {"finetune", "source", "sources"}

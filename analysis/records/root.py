@@ -6,12 +6,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from analysis import networks, one_study, variants
-from lottery_ray import adapters, recorded, tasks
+from analysis.records import method_names as variants
+from analysis.records import network_names as networks
+from analysis.records import one_study
 from lottery_ray.errors import InputError
-from lottery_ray.store import Record, Store
-from lottery_ray.tasks import TASKS, Metric, Task
-from lottery_ray.tasks import order as task_order
+from lottery_ray.inputs import architectures as adapters
+from lottery_ray.inputs import tasks
+from lottery_ray.inputs.tasks import TASKS, Metric, Task
+from lottery_ray.inputs.tasks import order as task_order
+from lottery_ray.storage import recorded
+from lottery_ray.storage.store import Record, Store
 
 
 @dataclass(frozen=True)

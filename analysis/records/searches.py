@@ -4,9 +4,9 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import variants
-from analysis.inventory import rows_seen
-from analysis.records import Root
+from analysis.records import method_names as variants
+from analysis.records.inventory import rows_seen
+from analysis.records.root import Root
 
 COLUMNS = ["task", "method", "seed", "data", "examples", "step", "phase", "component", "kept", "of"]
 COLUMNS += ["score", "accepted", "past_floor", "full_score", "floor"]

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.records import Root
-from lottery_ray.store import Record
+from analysis.records.root import Root
+from lottery_ray.storage.store import Record
 
 GROUP = ["task", "method", "size", "network"]
 SHARES = ["components", "encoder", "all_weights", "flops"]

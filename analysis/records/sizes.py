@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import networks, variants
-from analysis.records import Root
+from analysis.records import method_names as variants
+from analysis.records import network_names as networks
+from analysis.records.root import Root
 
 GROUP = ["task", "method", "size", "network", "component"]
 WHOLE = "all weights"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.page import tables
-from analysis.page.table import Table, plain
+from analysis.report.page import tables
+from analysis.report.page.table import Table, plain
 from analysis.tables import Analysis
 
 ONE_PAGE = 40

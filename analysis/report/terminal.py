@@ -2,10 +2,11 @@
 
 from rich.console import Console
 
-from analysis import cautions, conclusions, terminal_tables
-from analysis.cells import rows
 from analysis.comparison import Comparison
-from analysis.headlines import headlines
+from analysis.formats import rows
+from analysis.report import terminal_tables
+from analysis.report.words import cautions, conclusions
+from analysis.report.words.headlines import headlines
 from analysis.tables import Analysis
 
 FEW = 3

@@ -5,12 +5,13 @@ from typing import Any
 from rich.padding import Padding
 from rich.table import Table
 
-from analysis import conclusions, networks
-from analysis.cells import number, percent, rows, signed, spanned, with_interval
-from analysis.gaps import COMPARISON
-from analysis.headlines import plain
+from analysis.formats import number, percent, rows, signed, spanned, with_interval
+from analysis.records import network_names as networks
+from analysis.report.words import conclusions
+from analysis.report.words.headlines import plain
+from analysis.scores.gaps import COMPARISON
 from analysis.tables import Analysis
-from lottery_ray.tasks import metric_name, title
+from lottery_ray.inputs.tasks import metric_name, title
 
 WIDEST = 26
 """Of the first column, in characters: longer names go on in the next line."""

@@ -9,15 +9,15 @@ from pathlib import Path
 import pandas as pd
 from rich.console import Console
 
-from analysis import comparison, figures, page, terminal, tidy
+from analysis import comparison
 from analysis.comparison import Comparison
-from analysis.figures import side_by_side as figures_of_two
-from analysis.page import latex
-from analysis.page import side_by_side as page_of_two
+from analysis.report import figures, latex, page, terminal, tidy
+from analysis.report.figures import side_by_side as figures_of_two
+from analysis.report.page import side_by_side as page_of_two
 from analysis.tables import Analysis, analyse
 from lottery_ray.errors import InputError
-from lottery_ray.roots import room
-from lottery_ray.store import Store
+from lottery_ray.storage.location import room
+from lottery_ray.storage.store import Store
 from lottery_ray.terminal import at_work
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from analysis import networks
+from analysis.records import network_names as networks
 
 GROUP = ["method", "size", "network", "measure"]
 

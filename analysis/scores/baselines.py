@@ -5,10 +5,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import devset, statistics
-from analysis.records import Root
-from lottery_ray.store import Record
-from lottery_ray.tasks import Metric
+from analysis.records.root import Root
+from analysis.scores import dev_sets as devset
+from analysis.scores import statistics
+from lottery_ray.inputs.tasks import Metric
+from lottery_ray.storage.store import Record
 
 CLEAR = 2.0
 """A difference of more than this many of its standard errors is called one."""

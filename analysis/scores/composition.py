@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis import networks
-from analysis.statistics import CELL, CONFIDENCE, INTERVAL, paired, t_interval, verdict
+from analysis.records import network_names as networks
+from analysis.scores.statistics import CELL, CONFIDENCE, INTERVAL, paired, t_interval, verdict
 
 SPLITS = {
     "layer-matched": ("the layer profile", "which components"),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from lottery_ray.tasks import Metric
+from lottery_ray.inputs.tasks import Metric
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import special, stats
 from statsmodels.stats.power import TTestPower
 
-from analysis.statistics import CONFIDENCE, Interval
+from analysis.scores.statistics import CONFIDENCE, Interval
 
 POWER = 0.8
 MOST_SEEDS = 1000

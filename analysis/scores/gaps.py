@@ -8,13 +8,23 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis import devset, variants
-from analysis.cells import rows
-from analysis.effects import effect, seeds_needed, varies
-from analysis.records import Root
-from analysis.sign_flips import least, sign_flips
-from analysis.statistics import CELL, CONFIDENCE, INTERVAL, NETWORK, Interval, paired, t_interval, verdict
-from analysis.welch import welch
+from analysis.formats import rows
+from analysis.records import method_names as variants
+from analysis.records.root import Root
+from analysis.scores import dev_sets as devset
+from analysis.scores.effects import effect, seeds_needed, varies
+from analysis.scores.sign_flips import least, sign_flips
+from analysis.scores.statistics import (
+    CELL,
+    CONFIDENCE,
+    INTERVAL,
+    NETWORK,
+    Interval,
+    paired,
+    t_interval,
+    verdict,
+)
+from analysis.scores.welch import welch
 
 COMPARISON = ["method", "size", "measure", "network", "versus"]
 TESTS = ["effect", "effect_low", "effect_high", "t_p", "t_p_holm", "p", "p_least", "p_holm", "p_holm_least"]

@@ -4,10 +4,12 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import devset, networks, variants
-from analysis.records import Root
-from lottery_ray.store import Record
-from lottery_ray.tasks import order
+from analysis.records import method_names as variants
+from analysis.records import network_names as networks
+from analysis.records.root import Root
+from analysis.scores import dev_sets as devset
+from lottery_ray.inputs.tasks import order
+from lottery_ray.storage.store import Record
 
 SCORE = ["task", "metric", "seed", "method", "size", "network", "kind", "draw", "measure", "score", "se"]
 SCORE += ["dev_examples", "weights_kept", "node"]

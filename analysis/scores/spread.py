@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.statistics import NETWORK
+from analysis.scores.statistics import NETWORK
 
 COLUMNS = [*NETWORK, "seeds", "draws", "mean", "seed_sd", "draw_sd", "dev_se"]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis import variants
+from analysis.records import method_names as variants
 
 CONFIDENCE = 0.95
 NETWORK = ["task", "method", "size", "network", "measure"]

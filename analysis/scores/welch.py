@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import stats
 
-from analysis.statistics import CONFIDENCE
+from analysis.scores.statistics import CONFIDENCE
 
 Sample = tuple[float, float, float]
 """Number of values, mean, sample standard deviation."""

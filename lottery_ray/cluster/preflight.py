@@ -19,9 +19,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import lottery_ray
 from lottery_ray.errors import InputError
-from lottery_ray.planning import Plan
-from lottery_ray.store import Store
-from lottery_ray.work import read_inputs
+from lottery_ray.experiment.plan import Plan
+from lottery_ray.storage.store import Store
+from lottery_ray.trial.work import read_inputs
 
 GPUS = """
 import torch

@@ -15,12 +15,12 @@ import torch
 from accelerate import Accelerator
 from torch.nn import functional as F
 
-from lottery_ray.data import Encoded, Packed, batches_by_length, pack
+from lottery_ray.experiment.nodes import Structured
 from lottery_ray.extending import Importance
-from lottery_ray.micro_batches import MicroBatch, each_once
-from lottery_ray.models import Gates, Network, full_gates
-from lottery_ray.nodes import Structured
-from lottery_ray.tasks import Task
+from lottery_ray.inputs.tasks import Task
+from lottery_ray.networks.batches import Encoded, Packed, batches_by_length, pack
+from lottery_ray.networks.weights import Gates, Network, full_gates
+from lottery_ray.training.micro_batches import MicroBatch, each_once
 
 BATCH = 64
 

@@ -7,13 +7,13 @@ import torch
 from accelerate import Accelerator
 
 from lottery_ray import extending
-from lottery_ray.data import Encoded, batches_by_length, pack
+from lottery_ray.criteria.gradient import BATCH, example_losses
 from lottery_ray.extending import Importance
-from lottery_ray.importance import BATCH, example_losses
-from lottery_ray.micro_batches import MicroBatch, each_once
-from lottery_ray.networks import Network
-from lottery_ray.pruning import prunable
-from lottery_ray.tasks import Task
+from lottery_ray.inputs.tasks import Task
+from lottery_ray.networks.batches import Encoded, batches_by_length, pack
+from lottery_ray.networks.network import Network
+from lottery_ray.networks.pruning import prunable
+from lottery_ray.training.micro_batches import MicroBatch, each_once
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,16 @@ from contextlib import contextmanager
 
 import torch
 
-from lottery_ray import canary
-from lottery_ray.budget import Budget, units
-from lottery_ray.calibration import Calibration, Canary, canaries
 from lottery_ray.errors import InputError
-from lottery_ray.nodes import Node, key, processes, title
-from lottery_ray.planning import Plan
-from lottery_ray.progress import Progress
-from lottery_ray.study import Site
-from lottery_ray.tracking import UNTRACKED, Tracking
-from lottery_ray.trial import run
+from lottery_ray.experiment.nodes import Node, key, processes, title
+from lottery_ray.experiment.plan import Plan
+from lottery_ray.experiment.study import Site
+from lottery_ray.scheduling.budget import Budget, units
+from lottery_ray.scheduling.calibration import Calibration, Canary, canaries
+from lottery_ray.scheduling.progress import Progress
+from lottery_ray.tracking.settings import UNTRACKED, Tracking
+from lottery_ray.trial import canary
+from lottery_ray.trial.node import run
 
 
 def run_plan(

@@ -18,17 +18,17 @@ from ray.air.execution._internal import RayActorManager
 from ray.exceptions import AuthenticationError, OutOfMemoryError, RayActorError, RayError, RpcError
 from ray.tune.execution import class_cache
 
-from lottery_ray.calibration import Calibration, Canary, canaries
 from lottery_ray.errors import InputError
+from lottery_ray.executors.tune import GraphSearcher, LongestFirst, StartedTrials, UsedUp
+from lottery_ray.experiment.nodes import Finetune, Node, key, processes
+from lottery_ray.experiment.plan import Plan
+from lottery_ray.experiment.study import Site
 from lottery_ray.extending import Extension
-from lottery_ray.forecast import Memory
-from lottery_ray.nodes import Finetune, Node, key, processes
-from lottery_ray.planning import Plan
-from lottery_ray.progress import Progress
-from lottery_ray.searcher import GraphSearcher, LongestFirst, StartedTrials, UsedUp
-from lottery_ray.store import Store
-from lottery_ray.study import Site
-from lottery_ray.tracking import UNTRACKED, Tracking
+from lottery_ray.scheduling.calibration import Calibration, Canary, canaries
+from lottery_ray.scheduling.forecast import Memory
+from lottery_ray.scheduling.progress import Progress
+from lottery_ray.storage.store import Store
+from lottery_ray.tracking.settings import UNTRACKED, Tracking
 
 BETWEEN_STARTS = 0.05
 """Seconds, on average, between two processes that begin their first tracked runs: a service takes some
@@ -159,7 +159,8 @@ def _trial(
     track: Tracking,
     spread: float,
 ) -> None:
-    from lottery_ray import canary, trial
+    from lottery_ray.trial import canary
+    from lottery_ray.trial import node as trial
 
     node, cpu = nodes[config["node"]], gpus == 0
     if config["canary"]:
@@ -201,7 +202,7 @@ def _side_by_side(plan: Plan, first: Iterable[Canary], one: dict[str, float]) ->
 
 
 def _measure(node: Finetune, plan: Plan, cpu: bool) -> Calibration:
-    from lottery_ray import canary
+    from lottery_ray.trial import canary
 
     return canary.measure(node, plan.folders, cpu=cpu, extensions=plan.extensions)
 

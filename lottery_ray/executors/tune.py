@@ -13,15 +13,15 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from lottery_ray.budget import Budget, units
-from lottery_ray.calibration import Calibration, Canary, canaries
 from lottery_ray.errors import InputError
-from lottery_ray.nodes import Node, key, parents, processes
-from lottery_ray.planning import Plan
-from lottery_ray.progress import Failure, Progress
-from lottery_ray.schedule import Schedule, remaining_path
-from lottery_ray.store import Store
-from lottery_ray.study import Site
+from lottery_ray.experiment.nodes import Node, key, parents, processes
+from lottery_ray.experiment.plan import Plan
+from lottery_ray.experiment.study import Site
+from lottery_ray.scheduling.budget import Budget, units
+from lottery_ray.scheduling.calibration import Calibration, Canary, canaries
+from lottery_ray.scheduling.progress import Failure, Progress
+from lottery_ray.scheduling.schedule import Schedule, remaining_path
+from lottery_ray.storage.store import Store
 
 DEATHS = 5
 """So often the process of a node may die before the node counts as failed."""

@@ -2,10 +2,10 @@
 
 from collections import Counter
 
-from lottery_ray import extending, inputs
+from lottery_ray import extending
 from lottery_ray.errors import InputError
-from lottery_ray.nodes import METHODS, SUPER, Recipe
-from lottery_ray.study import (
+from lottery_ray.experiment.nodes import METHODS, SUPER, Recipe
+from lottery_ray.experiment.study import (
     BASELINES,
     Study,
     base_method,
@@ -16,7 +16,8 @@ from lottery_ray.study import (
     known_methods,
     task_of,
 )
-from lottery_ray.tasks import EMBEDDED, TASKS
+from lottery_ray.inputs import sources as inputs
+from lottery_ray.inputs.tasks import EMBEDDED, TASKS
 
 FEW = 500
 """Held-out rows below which a score on them is flagged: its standard error is above .02 at .8."""

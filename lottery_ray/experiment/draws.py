@@ -17,8 +17,8 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from lottery_ray.masks import Mask, Part, sizes
-from lottery_ray.nodes import Rule
+from lottery_ray.experiment.masks import Mask, Part, sizes
+from lottery_ray.experiment.nodes import Rule
 
 Flags = npt.NDArray[np.bool_]
 Stream = np.random.Generator | np.random.RandomState

@@ -17,9 +17,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, ClassVar, Literal, get_args
 
-from lottery_ray.adapters import Architecture
-from lottery_ray.language import Language
-from lottery_ray.tasks import TASKS, Task
+from lottery_ray.inputs.architectures import Architecture
+from lottery_ray.inputs.language import Language
+from lottery_ray.inputs.tasks import TASKS, Task
 
 Kind = Literal[
     "good",

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, field, replace
 
-from lottery_ray import extending, inputs, refusals
-from lottery_ray.extending import Extension
-from lottery_ray.nodes import (
+from lottery_ray import extending
+from lottery_ray.experiment import checks as refusals
+from lottery_ray.experiment.nodes import (
     COMPONENTS,
     SUPER,
     Finetune,
@@ -22,7 +22,7 @@ from lottery_ray.nodes import (
     stage,
     with_ancestors,
 )
-from lottery_ray.study import (
+from lottery_ray.experiment.study import (
     STAGES,
     Choices,
     Study,
@@ -33,6 +33,8 @@ from lottery_ray.study import (
     kinds_of,
     task_of,
 )
+from lottery_ray.extending import Extension
+from lottery_ray.inputs import sources as inputs
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from lottery_ray.experiment.nodes import Magnitude, Structured
 from lottery_ray.extending import Importance
-from lottery_ray.nodes import Magnitude, Structured
 
 
 @dataclass(frozen=True)

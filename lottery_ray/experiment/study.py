@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Literal
 
-from lottery_ray import extending, inputs
-from lottery_ray.nodes import KINDS, METHODS, Recipe, SearchData, Size
-from lottery_ray.tasks import EMBEDDED, GLUE, TASKS, Task
-from lottery_ray.tickets import PAPER_SEEDS
+from lottery_ray import extending
+from lottery_ray.experiment.draws import PAPER_SEEDS
+from lottery_ray.experiment.nodes import KINDS, METHODS, Recipe, SearchData, Size
+from lottery_ray.inputs import sources as inputs
+from lottery_ray.inputs.tasks import EMBEDDED, GLUE, TASKS, Task
 
 STAGES = ("pretrain", "finetune", "search", "ticket", "nulls")
 BASELINES = ("random_start", "frozen", "random_ticket", "longer_bad")

@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pyarrow as pa
 
+from lottery_ray.inputs.tasks import Task
 from lottery_ray.streams import generator
-from lottery_ray.tasks import Task
 
 STRATA = 5
 """Quantiles of a regression's labels that count as its classes."""

@@ -10,12 +10,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
-from lottery_ray.adapters import ADAPTERS, OWN, REFUSED
 from lottery_ray.errors import InputError
-from lottery_ray.language import Language
-from lottery_ray.nodes import Data, FolderData, FolderModel, HubData, HubModel, Model, Pretrain, Recipe
-from lottery_ray.store import digest, sha256
-from lottery_ray.tasks import Task
+from lottery_ray.experiment.nodes import (
+    Data,
+    FolderData,
+    FolderModel,
+    HubData,
+    HubModel,
+    Model,
+    Pretrain,
+    Recipe,
+)
+from lottery_ray.inputs.architectures import ADAPTERS, OWN, REFUSED
+from lottery_ray.inputs.language import Language
+from lottery_ray.inputs.tasks import Task
+from lottery_ray.storage.store import digest, sha256
 
 BERT_BASE = HubModel("google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594")
 GLUE_DATA = HubData("nyu-mll/glue", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c")

@@ -17,9 +17,9 @@ import platformdirs
 import pyarrow as pa
 from filelock import FileLock
 
-from lottery_ray.data import Encoded
-from lottery_ray.nodes import Finetune, Recipe, SearchData, identity
-from lottery_ray.store import digest
+from lottery_ray.experiment.nodes import Finetune, Recipe, SearchData, identity
+from lottery_ray.networks.batches import Encoded
+from lottery_ray.storage.store import digest
 
 VERSION = 1
 """Of what `data.encode` makes, and of these files."""

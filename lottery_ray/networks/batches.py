@@ -13,11 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from lottery_ray import language
 from lottery_ray.errors import InputError
-from lottery_ray.inputs import data_files, data_sha256
-from lottery_ray.nodes import Data, FolderData, HubData
-from lottery_ray.tasks import Task
+from lottery_ray.experiment.nodes import Data, FolderData, HubData
+from lottery_ray.inputs import language
+from lottery_ray.inputs.sources import data_files, data_sha256
+from lottery_ray.inputs.tasks import Task
 
 Split = Literal["train", "validation"]
 SPLITS: tuple[Split, ...] = ("train", "validation")

@@ -4,10 +4,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from lottery_ray import masks, models, recorded, released
-from lottery_ray.adapters import ADAPTERS
 from lottery_ray.errors import InputError
-from lottery_ray.store import Record, Store
+from lottery_ray.experiment import masks
+from lottery_ray.inputs.architectures import ADAPTERS
+from lottery_ray.networks import released
+from lottery_ray.networks import weights as models
+from lottery_ray.storage import recorded
+from lottery_ray.storage.store import Record, Store
 
 MODEL_ARTIFACTS = ("config.json", "model.safetensors", "mask.arrow", "predictions.arrow")
 

@@ -15,10 +15,10 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 
-from lottery_ray.adapters import ADAPTERS, Adapter
-from lottery_ray.data import Packed
-from lottery_ray.dropout import dropout as random_zeros
-from lottery_ray.dropout import replace_dropout
+from lottery_ray.inputs.architectures import ADAPTERS, Adapter
+from lottery_ray.networks.batches import Packed
+from lottery_ray.networks.dropout import dropout as random_zeros
+from lottery_ray.networks.dropout import replace_dropout
 
 PACKED = "lottery_ray_packed"
 

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from lottery_ray import masks
-from lottery_ray.adapters import Adapter
-from lottery_ray.masks import Mask, Part
-from lottery_ray.networks import Network, full_gates, linears
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.masks import Mask, Part
+from lottery_ray.inputs.architectures import Adapter
+from lottery_ray.networks.network import Network, full_gates, linears
 
 
 def prune(network: Network, mask: Mask, layout: Literal["compacted", "gated"] = "compacted") -> None:

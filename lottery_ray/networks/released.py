@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from lottery_ray import masks
-from lottery_ray.masks import Mask
-from lottery_ray.networks import Network, linears
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.masks import Mask
+from lottery_ray.networks.network import Network, linears
 
 
 def lose_output_bias(network: Network, mask: Mask) -> None:

@@ -17,13 +17,14 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 from transformers.models.auto import AutoModelForSequenceClassification
 
-from lottery_ray import masks
-from lottery_ray.adapters import ADAPTERS
 from lottery_ray.errors import InputError
-from lottery_ray.masks import Mask
-from lottery_ray.networks import PACKED, Gates, Network, adapter_of, full_gates, linears
-from lottery_ray.nodes import Precision
-from lottery_ray.pruning import (
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.masks import Mask
+from lottery_ray.experiment.nodes import Precision
+from lottery_ray.inputs.architectures import ADAPTERS
+from lottery_ray.inputs.tasks import Task
+from lottery_ray.networks.network import PACKED, Gates, Network, adapter_of, full_gates, linears
+from lottery_ray.networks.pruning import (
     compact,
     kept_weights,
     prunable,
@@ -33,7 +34,6 @@ from lottery_ray.pruning import (
     weights_kept,
 )
 from lottery_ray.streams import seed
-from lottery_ray.tasks import Task
 
 __all__ = [
     "PACKED",

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
-from lottery_ray.study import Site
+from lottery_ray.experiment.study import Site
 
 
 def units(processes: int, site: Site, gpus: float) -> float:

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
-from lottery_ray.nodes import Finetune, Model, Node, NullDraws, Pretrain, Search, Ticket, processes
-from lottery_ray.schedule import Rows, examples
+from lottery_ray.experiment.nodes import Finetune, Model, Node, NullDraws, Pretrain, Search, Ticket, processes
+from lottery_ray.scheduling.schedule import Rows, examples
 
 
 @dataclass(frozen=True)

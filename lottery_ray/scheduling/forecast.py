@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from lottery_ray.calibration import Calibration
-from lottery_ray.nodes import Finetune, Model, Node, Pretrain, labels, parents
-from lottery_ray.recorded import nodes_of
-from lottery_ray.schedule import Schedule, cost, remaining_path
-from lottery_ray.store import Record
+from lottery_ray.experiment.nodes import Finetune, Model, Node, Pretrain, labels, parents
+from lottery_ray.scheduling.calibration import Calibration
+from lottery_ray.scheduling.schedule import Schedule, cost, remaining_path
+from lottery_ray.storage.recorded import nodes_of
+from lottery_ray.storage.store import Record
 
 GPU_CONTEXT = 2.0**30
 """Bytes of a GPU's memory that CUDA and its libraries take in a process, by judgement."""

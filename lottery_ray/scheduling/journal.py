@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lottery_ray.errors import InputError
-from lottery_ray.nodes import key, stage, title
-from lottery_ray.progress import Progress
-from lottery_ray.store import Store
+from lottery_ray.experiment.nodes import key, stage, title
+from lottery_ray.scheduling.progress import Progress
+from lottery_ray.storage.store import Store
 
 SECONDS = 5.0
 """Between two writes."""

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lottery_ray.errors import InputError
-from lottery_ray.nodes import Node, key, parents, title
-from lottery_ray.planning import Plan
+from lottery_ray.experiment.nodes import Node, key, parents, title
+from lottery_ray.experiment.plan import Plan
 
 REPLAY = "A replay runs that node alone, without Ray; add --pdb to stop where the exception was raised."
 LIST = "The same command with --dry-run --list-nodes lists them."

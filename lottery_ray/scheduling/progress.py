@@ -13,12 +13,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lottery_ray.calibration import Calibration
-from lottery_ray.forecast import Forecast, groups
-from lottery_ray.nodes import Finetune, Node, key, stage, title
-from lottery_ray.replay import of_node
-from lottery_ray.schedule import cost
-from lottery_ray.study import STAGES
+from lottery_ray.experiment.nodes import Finetune, Node, key, stage, title
+from lottery_ray.experiment.study import STAGES
+from lottery_ray.scheduling.calibration import Calibration
+from lottery_ray.scheduling.forecast import Forecast, groups
+from lottery_ray.scheduling.one_node import of_node
+from lottery_ray.scheduling.schedule import cost
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from lottery_ray.nodes import (
+from lottery_ray.experiment.nodes import (
     Finetune,
     Magnitude,
     Node,

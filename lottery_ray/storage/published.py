@@ -15,13 +15,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lottery_ray import masks
 from lottery_ray.errors import InputError
-from lottery_ray.masks import Component, Mask, Part
-from lottery_ray.nodes import Published, key, labels
-from lottery_ray.store import Store, sha256
-from lottery_ray.tasks import TASKS
-from lottery_ray.tickets import PAPER_SEEDS
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.draws import PAPER_SEEDS
+from lottery_ray.experiment.masks import Component, Mask, Part
+from lottery_ray.experiment.nodes import Published, key, labels
+from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.storage.store import Store, sha256
 
 MASK_COLUMNS = ("family", "task", "seed", "component", "layer", "index", "kept", "importance")
 SCORE_COLUMNS = ("setting", "task", "mean", "std_sample", "main_metric")

@@ -6,9 +6,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from lottery_ray.adapters import Adapter, Architecture
-from lottery_ray.language import Language
-from lottery_ray.nodes import (
+from lottery_ray.experiment.nodes import (
     NODE_TYPES,
     Finetune,
     FolderData,
@@ -21,9 +19,11 @@ from lottery_ray.nodes import (
     Structured,
     key,
 )
-from lottery_ray.store import Record
-from lottery_ray.study import STAGES
-from lottery_ray.tasks import Task
+from lottery_ray.experiment.study import STAGES
+from lottery_ray.inputs.architectures import Adapter, Architecture
+from lottery_ray.inputs.language import Language
+from lottery_ray.inputs.tasks import Task
+from lottery_ray.storage.store import Record
 
 CLASSES: dict[str, Any] = {
     kind.__name__: kind

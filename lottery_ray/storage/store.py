@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from lottery_ray.errors import InputError
-from lottery_ray.nodes import Node, Published, identity, key, labels, parents, title
-from lottery_ray.roots import FIRST_ATTEMPTS, Root, full_disk
+from lottery_ray.experiment.nodes import Node, Published, identity, key, labels, parents, title
+from lottery_ray.storage.location import FIRST_ATTEMPTS, Root, full_disk
 
 FORMAT = 1
 FORMAT_FILE = "lottery.json"

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
 
-from lottery_ray.nodes import NODE_TYPES, Node, NullDraws, Ticket, key, labels, sources_of, title
-from lottery_ray.store import Store
+from lottery_ray.experiment.nodes import NODE_TYPES, Node, NullDraws, Ticket, key, labels, sources_of, title
+from lottery_ray.storage.store import Store
 
 Mode = Literal["disabled", "offline", "online"]
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from lottery_ray import wandb_run
 from lottery_ray.errors import InputError
-from lottery_ray.nodes import Node
-from lottery_ray.store import Record, Store
-from lottery_ray.tracking import Tracking, config, flat, slug
+from lottery_ray.experiment.nodes import Node
+from lottery_ray.storage.store import Record, Store
+from lottery_ray.tracking import wandb_run
+from lottery_ray.tracking.settings import Tracking, config, flat, slug
 
 PROVENANCE = ("seconds", "peak_memory_mib", "peak_gpu_memory_mib", "device", "host", "commit")
 """What is told of a record beside its result."""

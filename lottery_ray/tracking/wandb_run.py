@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from lottery_ray.errors import InputError
-from lottery_ray.nodes import (
+from lottery_ray.experiment.nodes import (
     Data,
     Finetune,
     FolderData,
@@ -38,8 +38,8 @@ from lottery_ray.nodes import (
     stage,
     title,
 )
-from lottery_ray.store import Record, Store, digest
-from lottery_ray.tracking import Mode, Tracking, config, slug
+from lottery_ray.storage.store import Record, Store, digest
+from lottery_ray.tracking.settings import Mode, Tracking, config, slug
 
 FOLDER = "wandb"
 INIT_SECONDS = 30.0

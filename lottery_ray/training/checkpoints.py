@@ -19,11 +19,11 @@ from safetensors.torch import load, save
 from torch import nn
 from torch.optim import Optimizer
 
-from lottery_ray import preemption
+from lottery_ray.cluster import preemption
 from lottery_ray.errors import InputError
-from lottery_ray.micro_batches import MicroBatch
-from lottery_ray.nodes import Node
-from lottery_ray.store import Store
+from lottery_ray.experiment.nodes import Node
+from lottery_ray.storage.store import Store
+from lottery_ray.training.micro_batches import MicroBatch
 
 
 @dataclass

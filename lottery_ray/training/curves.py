@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from lottery_ray.trackers import Run
+from lottery_ray.tracking.trackers import Run
 
 POINTS = 250
 """Of a loss curve: what a screen shows. Each costs a wait for the device and a call of every tracker."""

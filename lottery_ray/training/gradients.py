@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 
-from lottery_ray.micro_batches import MicroBatch, all_or_none
+from lottery_ray.training.micro_batches import MicroBatch, all_or_none
 
 
 def whole_gradient(

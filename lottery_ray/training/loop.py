@@ -7,17 +7,17 @@ import torch
 from accelerate import Accelerator
 from transformers import get_linear_schedule_with_warmup
 
-from lottery_ray.checkpoints import Checkpoints
-from lottery_ray.curves import Curves
-from lottery_ray.data import Encoded, pack
-from lottery_ray.gradients import whole_gradient
-from lottery_ray.importance import example_losses
-from lottery_ray.micro_batches import MicroBatch
-from lottery_ray.models import Network
-from lottery_ray.nodes import Recipe
+from lottery_ray.criteria.gradient import example_losses
+from lottery_ray.experiment.nodes import Recipe
+from lottery_ray.inputs.tasks import Task
+from lottery_ray.networks.batches import Encoded, pack
+from lottery_ray.networks.weights import Network
 from lottery_ray.streams import generator, seed
-from lottery_ray.tasks import Task
-from lottery_ray.vocabulary import only_what_occurs
+from lottery_ray.training.checkpoints import Checkpoints
+from lottery_ray.training.curves import Curves
+from lottery_ray.training.gradients import whole_gradient
+from lottery_ray.training.micro_batches import MicroBatch
+from lottery_ray.training.vocabulary import only_what_occurs
 
 
 def train(

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from lottery_ray.data import Encoded
-from lottery_ray.models import Network
-from lottery_ray.nodes import Recipe
+from lottery_ray.experiment.nodes import Recipe
+from lottery_ray.networks.batches import Encoded
+from lottery_ray.networks.weights import Network
 
 
 def occurring(encoded: Encoded, size: int) -> np.ndarray:

@@ -14,18 +14,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from transformers import AutoTokenizer
 
-from lottery_ray import data, models, trial
-from lottery_ray.calibration import Calibration
+from lottery_ray.criteria.gradient import BATCH, predict, predict_with_importance
+from lottery_ray.experiment.nodes import Finetune, Pretrain, Structured
 from lottery_ray.extending import Extension, load_planned
-from lottery_ray.importance import BATCH, predict, predict_with_importance
-from lottery_ray.inputs import check_rows
-from lottery_ray.nodes import Finetune, Pretrain, Structured
-from lottery_ray.rows import limited
-from lottery_ray.store import Store
+from lottery_ray.inputs.rows import limited
+from lottery_ray.inputs.sources import check_rows
+from lottery_ray.inputs.tasks import Task
+from lottery_ray.networks import batches as data
+from lottery_ray.networks import weights as models
+from lottery_ray.scheduling.calibration import Calibration
+from lottery_ray.storage.store import Store
 from lottery_ray.streams import generator
-from lottery_ray.tasks import Task
-from lottery_ray.training import train
-from lottery_ray.work import pre_trained
+from lottery_ray.training.loop import train
+from lottery_ray.trial import node as trial
+from lottery_ray.trial.work import pre_trained
 
 BATCHES = 6
 """That are timed, of each kind: two, and the rest if those took less than SECONDS."""

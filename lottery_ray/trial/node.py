@@ -23,16 +23,29 @@ import torch
 from accelerate import Accelerator
 
 import lottery_ray
-from lottery_ray import allocator, models, parallel, trackers
-from lottery_ray.checkpoints import Checkpoints
-from lottery_ray.execute import execute
+from lottery_ray import machine as allocator
+from lottery_ray.experiment.nodes import (
+    Finetune,
+    Node,
+    NullDraws,
+    Pretrain,
+    Recipe,
+    Search,
+    Ticket,
+    key,
+    processes,
+)
+from lottery_ray.experiment.study import Site
 from lottery_ray.extending import Extension, load_planned
-from lottery_ray.micro_batches import MicroBatch
-from lottery_ray.nodes import Finetune, Node, NullDraws, Pretrain, Recipe, Search, Ticket, key, processes
-from lottery_ray.store import Attempt, Record, Store
-from lottery_ray.study import Site
-from lottery_ray.tracking import UNTRACKED, Tracking
-from lottery_ray.work import Work
+from lottery_ray.networks import weights as models
+from lottery_ray.storage.store import Attempt, Record, Store
+from lottery_ray.tracking import trackers
+from lottery_ray.tracking.settings import UNTRACKED, Tracking
+from lottery_ray.training.checkpoints import Checkpoints
+from lottery_ray.training.micro_batches import MicroBatch
+from lottery_ray.trial import parallel
+from lottery_ray.trial.ticket import execute
+from lottery_ray.trial.work import Work
 
 PACKAGES = ("torch", "transformers", "accelerate", "numpy", "pyarrow")
 

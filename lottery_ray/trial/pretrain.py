@@ -11,13 +11,13 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, get_linear_schedule_with_warmup
 
-from lottery_ray import language
-from lottery_ray.checkpoints import Checkpoints
-from lottery_ray.curves import Curves
-from lottery_ray.data import Encoded, Packed, pack
-from lottery_ray.models import PACKED
-from lottery_ray.nodes import Pretrain
+from lottery_ray.experiment.nodes import Pretrain
+from lottery_ray.inputs import language
+from lottery_ray.networks.batches import Encoded, Packed, pack
+from lottery_ray.networks.weights import PACKED
 from lottery_ray.streams import generator, seed
+from lottery_ray.training.checkpoints import Checkpoints
+from lottery_ray.training.curves import Curves
 
 HELD_OUT_PAIRS = 1_000
 IDS = {word: number for number, word in enumerate(language.VOCABULARY)}

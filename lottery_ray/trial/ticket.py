@@ -11,11 +11,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from lottery_ray import criteria, data, extending, masks, models, released, search, tickets
-from lottery_ray.curves import Curves
-from lottery_ray.importance import predict, predict_with_gradients, predict_with_importance
-from lottery_ray.masks import Mask
-from lottery_ray.nodes import (
+from lottery_ray import extending
+from lottery_ray.criteria import own as criteria
+from lottery_ray.criteria.gradient import predict, predict_with_gradients, predict_with_importance
+from lottery_ray.experiment import draws as tickets
+from lottery_ray.experiment import masks, search
+from lottery_ray.experiment.masks import Mask
+from lottery_ray.experiment.nodes import (
     Finetune,
     Layout,
     Magnitude,
@@ -29,11 +31,15 @@ from lottery_ray.nodes import (
     key,
     labels,
 )
-from lottery_ray.pretraining import pretrain
+from lottery_ray.inputs.tasks import Task, pruning_score, score
+from lottery_ray.networks import batches as data
+from lottery_ray.networks import released
+from lottery_ray.networks import weights as models
 from lottery_ray.streams import generator
-from lottery_ray.tasks import Task, pruning_score, score
-from lottery_ray.training import train
-from lottery_ray.work import Work
+from lottery_ray.training.curves import Curves
+from lottery_ray.training.loop import train
+from lottery_ray.trial.pretrain import pretrain
+from lottery_ray.trial.work import Work
 
 
 @functools.singledispatch

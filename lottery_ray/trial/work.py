@@ -11,17 +11,28 @@ import pyarrow as pa
 from accelerate import Accelerator
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from lottery_ray import data, models, tokenised
-from lottery_ray.checkpoints import Checkpoints
 from lottery_ray.errors import InputError
+from lottery_ray.experiment.nodes import (
+    Finetune,
+    FolderModel,
+    HubModel,
+    Model,
+    Node,
+    Pretrain,
+    Recipe,
+    SearchData,
+)
+from lottery_ray.experiment.plan import Plan
 from lottery_ray.extending import load_planned
-from lottery_ray.inputs import MODEL_FILES, model_sha256
-from lottery_ray.micro_batches import MicroBatch
-from lottery_ray.nodes import Finetune, FolderModel, HubModel, Model, Node, Pretrain, Recipe, SearchData
-from lottery_ray.planning import Plan
-from lottery_ray.rows import held_out, limited, train_subset
-from lottery_ray.store import Attempt, Record
-from lottery_ray.trackers import Run
+from lottery_ray.inputs import tokenised
+from lottery_ray.inputs.rows import held_out, limited, train_subset
+from lottery_ray.inputs.sources import MODEL_FILES, model_sha256
+from lottery_ray.networks import batches as data
+from lottery_ray.networks import weights as models
+from lottery_ray.storage.store import Attempt, Record
+from lottery_ray.tracking.trackers import Run
+from lottery_ray.training.checkpoints import Checkpoints
+from lottery_ray.training.micro_batches import MicroBatch
 
 Rows = Literal["train"] | SearchData
 

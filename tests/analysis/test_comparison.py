@@ -13,14 +13,16 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from analysis import analyse, report
+from analysis import analyse
 from analysis.comparison import Comparison, compare
-from analysis.welch import welch
-from lottery_ray.study import PRESETS
+from analysis.report import write as report
+from analysis.scores.welch import welch
+from lottery_ray.experiment.study import PRESETS
+from tests.places import JOBS
 from tests.planted import Planted, quality
 
 STUDY = replace(PRESETS["demo"].study, seeds=(1, 2, 3, 4), kinds=("good", "random"), baselines=())
-JOB = Path(__file__).parents[1] / "jobs" / "report.py"
+JOB = JOBS / "report.py"
 NETWORK = ["task", "method", "size", "network", "measure"]
 
 

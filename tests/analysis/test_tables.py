@@ -17,33 +17,29 @@ from pyarrow import fs
 from rich.console import Console
 from scipy import stats
 
-from analysis import (
-    Analysis,
-    analyse,
-    chance,
-    chance_jaccard,
-    devset,
-    figures,
-    overlap,
-    page,
-    report,
-    statistics,
-    terminal,
-)
-from analysis.cells import rows
-from analysis.devset import Predictions
-from lottery_ray import masks, streams, tasks
+from analysis import Analysis, analyse, chance_jaccard
+from analysis.formats import rows
+from analysis.masks import chance, overlap
+from analysis.report import figures, page, terminal
+from analysis.report import write as report
+from analysis.scores import dev_sets as devset
+from analysis.scores import statistics
+from analysis.scores.dev_sets import Predictions
+from lottery_ray import streams
 from lottery_ray.errors import InputError
-from lottery_ray.masks import Overlap
-from lottery_ray.nodes import Finetune, Node, Recipe, Search, Ticket
-from lottery_ray.store import Store
-from lottery_ray.study import PRESETS, Study
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.masks import Overlap
+from lottery_ray.experiment.nodes import Finetune, Node, Recipe, Search, Ticket
+from lottery_ray.experiment.study import PRESETS, Study
+from lottery_ray.inputs import tasks
+from lottery_ray.storage.store import Store
+from tests.places import JOBS, SHARED
 from tests.planted import Planted, quality
 
 DEMO = dataclasses.replace(PRESETS["demo"].study, kinds=("good", "random", "bad"))
 METRICS: tuple[tasks.Metric, ...] = ("accuracy", "matthews", "pearson")
-MASKS = Path(__file__).parents[2] / "shared" / "paper" / "masks.parquet"
-REPORT = Path(__file__).parents[1] / "jobs" / "report.py"
+MASKS = SHARED / "paper" / "masks.parquet"
+REPORT = JOBS / "report.py"
 
 
 def with_study(**changes: object) -> Study:
@@ -484,7 +480,7 @@ def test_a_report_is_complete(root: str) -> None:
 def test_a_report_needs_no_torch_and_no_ray(root: str) -> None:
     code = f"""
 import sys
-from analysis import report
+from analysis.report import write as report
 report.write({root!r})
 loaded = {{"torch", "transformers", "ray", "wandb", "datasets"}} & set(sys.modules)
 assert not loaded, loaded

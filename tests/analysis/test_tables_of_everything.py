@@ -13,16 +13,32 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from analysis import Analysis, analyse, cautions, conclusions, page, report, statistics, terminal, variants
-from analysis.cells import rows
-from analysis.composition import TOTAL, ratio
-from analysis.nulls import tests as null_tests
-from analysis.overlap import chance_jaccard
-from lottery_ray import masks, streams
-from lottery_ray.nodes import KINDS, METHODS, Finetune, Node, NullDraws, Pretrain, Search, Structured, Ticket
-from lottery_ray.planning import plan
-from lottery_ray.store import Record, Store, digest
-from lottery_ray.study import BASELINES, PRESETS, RELEASED, Choices
+from analysis import Analysis, analyse
+from analysis.formats import rows
+from analysis.masks.overlap import chance_jaccard
+from analysis.records import method_names as variants
+from analysis.report import page, terminal
+from analysis.report import write as report
+from analysis.report.words import cautions, conclusions
+from analysis.scores import statistics
+from analysis.scores.composition import TOTAL, ratio
+from analysis.scores.nulls import tests as null_tests
+from lottery_ray import streams
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.nodes import (
+    KINDS,
+    METHODS,
+    Finetune,
+    Node,
+    NullDraws,
+    Pretrain,
+    Search,
+    Structured,
+    Ticket,
+)
+from lottery_ray.experiment.plan import plan
+from lottery_ray.experiment.study import BASELINES, PRESETS, RELEASED, Choices
+from lottery_ray.storage.store import Record, Store, digest
 from tests.planted import Planted, quality
 
 DEMO = replace(PRESETS["demo"].study, kinds=("good", "random", "bad"))

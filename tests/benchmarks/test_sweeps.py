@@ -18,12 +18,13 @@ from benchmarks.roofline import device
 from benchmarks.small_nodes import shares
 from benchmarks.stand_in import nodes
 from benchmarks.texts import drawn
-from lottery_ray.forecast import lower_bound, makespan
-from lottery_ray.nodes import Finetune, Node, Pretrain, labels, stage
-from lottery_ray.schedule import cost
-from lottery_ray.tasks import GLUE
+from lottery_ray.experiment.nodes import Finetune, Node, Pretrain, labels, stage
+from lottery_ray.inputs.tasks import GLUE
+from lottery_ray.scheduling.forecast import lower_bound, makespan
+from lottery_ray.scheduling.schedule import cost
+from tests.places import CHECKOUT
 
-ROOT = Path(__file__).parents[1]
+ROOT = CHECKOUT
 
 
 @pytest.mark.slow

@@ -10,11 +10,13 @@ import torch
 from transformers import AutoTokenizer
 
 from benchmarks import as_released, measurement, whole
-from lottery_ray import data, masks, models
-from lottery_ray.importance import normalised, predict, predict_with_importance
-from lottery_ray.inputs import data_files
-from lottery_ray.masks import Mask
-from lottery_ray.nodes import Structured
+from lottery_ray.criteria.gradient import normalised, predict, predict_with_importance
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.masks import Mask
+from lottery_ray.experiment.nodes import Structured
+from lottery_ray.inputs.sources import data_files
+from lottery_ray.networks import batches as data
+from lottery_ray.networks import weights as models
 from tests.folders import data_folder, model_folder
 
 LAYERS, HEADS = 3, 4

@@ -13,8 +13,9 @@ from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from lottery_ray import __version__
+from tests.places import CHECKOUT
 
-ROOT = Path(__file__).parents[1]
+ROOT = CHECKOUT
 AWS = ROOT / "cluster.yaml"
 LAUNCHED = [AWS, ROOT / "clusters" / "on-premise.yaml"]
 KUBERAY = ROOT / "clusters" / "kuberay.yaml"

@@ -21,14 +21,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.places import CHECKOUT
 from tests.studies import assert_equal, make_inputs, records, run
 
 pytestmark = pytest.mark.cluster
 
-ROOT = Path(__file__).parents[1]
+ROOT = CHECKOUT
 BIN = Path(sys.executable).parent
 HOME = Path(os.environ.get("TESTBED_ROOT", Path(tempfile.gettempdir()) / "testbed"))
-SHARED = HOME / "shared"
+TO_ALL = HOME / "shared"
 IPS = ("10.77.0.11", "10.77.0.12", "10.77.0.13")
 PORT = 8270
 NODES = 2 * (1 + 2 + 4)
@@ -117,7 +118,7 @@ def answers(host: str, port: int) -> bool:
 
 @pytest.fixture(scope="module")
 def inputs() -> Path:
-    folder = SHARED / "the inputs"
+    folder = TO_ALL / "the inputs"
     shutil.rmtree(folder, ignore_errors=True)
     return make_inputs(folder)
 
@@ -150,7 +151,7 @@ def local(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def prepare(host: int) -> None:
     """pip finds what it needs to build a package in the folder that all hosts see."""
-    settings = f"[global]\\nno-index = true\\nfind-links = {SHARED / 'wheels'}\\n"
+    settings = f"[global]\\nno-index = true\\nfind-links = {TO_ALL / 'wheels'}\\n"
     hosts("ssh", str(host), f"mkdir -p ~/.config/pip; printf '{settings}' > ~/.config/pip/pip.conf")
 
 
@@ -166,7 +167,7 @@ def cluster_of(count: int, home: Path, also: str = "") -> Iterator[Cluster]:
     # the kernel takes a dead host's network away when its last process is gone
     wait_for(lambda: not list(Path("/sys/class/net").glob("vhost*")))
     hosts("up", str(count), "--path", str(BIN))
-    download = [str(BIN / "pip"), "download", "-q", "--no-deps", "-d", str(SHARED / "wheels"), "setuptools"]
+    download = [str(BIN / "pip"), "download", "-q", "--no-deps", "-d", str(TO_ALL / "wheels"), "setuptools"]
     checked(download, dict(os.environ))
     for host in range(1, count + 1):
         prepare(host)
@@ -201,7 +202,7 @@ def cluster(inputs: Path, local: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture
 def root() -> Iterator[Path]:
-    root = SHARED / "a root"
+    root = TO_ALL / "a root"
     shutil.rmtree(root, ignore_errors=True)
     yield root
     shutil.rmtree(root, ignore_errors=True)
@@ -288,5 +289,5 @@ def test_without_the_token_nothing_answers(cluster: Cluster) -> None:
     assert "NodeID" not in output
     # the secret itself is in no log of the cluster, and in nothing that was copied there but its own file
     token = (cluster.home / ".ray" / "auth_token").read_text().strip()
-    found = hosts("ssh", "1", f"grep -rlF {token} /tmp/ray ~/lottery-ray {shlex.quote(str(SHARED))} || true")
+    found = hosts("ssh", "1", f"grep -rlF {token} /tmp/ray ~/lottery-ray {shlex.quote(str(TO_ALL))} || true")
     assert not found.strip()

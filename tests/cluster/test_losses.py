@@ -17,18 +17,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.cluster.test_hosts import HOME, IPS, ROOT, TO_ALL, Cluster, cluster_of, hosts, wait_for
+from tests.cluster.test_preemption import Metadata, Service
 from tests.studies import assert_equal, make_inputs, records, run
-from tests.test_cluster import (
-    HOME,
-    IPS,
-    ROOT,
-    SHARED,
-    Cluster,
-    cluster_of,
-    hosts,
-    wait_for,
-)
-from tests.test_drain import Metadata, Service
 
 pytestmark = pytest.mark.cluster
 
@@ -36,7 +27,7 @@ NODES = 2 * (1 + 2 + 4)
 
 
 def study(root: Path) -> list[str]:
-    inputs = SHARED / "the inputs"
+    inputs = TO_ALL / "the inputs"
     return [
         *(
             "glue",
@@ -57,8 +48,8 @@ def study(root: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The root of the same study on this machine alone, undisturbed."""
-    shutil.rmtree(SHARED / "the inputs", ignore_errors=True)
-    make_inputs(SHARED / "the inputs")
+    shutil.rmtree(TO_ALL / "the inputs", ignore_errors=True)
+    make_inputs(TO_ALL / "the inputs")
     root = tmp_path_factory.mktemp("local") / "root"
     run([sys.executable, str(ROOT / "jobs" / "sweep.py"), *study(root), "--debug"])
     return root
@@ -86,7 +77,7 @@ def cluster(local: Path, metadata: Metadata, tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture
 def root() -> Iterator[Path]:
-    root = SHARED / "a root"
+    root = TO_ALL / "a root"
     shutil.rmtree(root, ignore_errors=True)
     yield root
     shutil.rmtree(root, ignore_errors=True)

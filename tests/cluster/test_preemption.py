@@ -14,14 +14,15 @@ from pathlib import Path
 import pytest
 from ray.cluster_utils import Cluster
 
-from lottery_ray import preemption
+from lottery_ray.cluster import preemption
 from lottery_ray.errors import InputError
+from tests.places import JOBS
 from tests.studies import assert_equal, command, records, run
-from tests.test_checkpoints import checkpoints, small
+from tests.training.test_checkpoints import checkpoints, small
 
 Start = Callable[[], tuple[str, subprocess.Popen[bytes]]]
 HERE = "127.0.0.1"
-WATCH = Path(__file__).parents[1] / "jobs" / "watch_preemption.py"
+WATCH = JOBS / "watch_preemption.py"
 
 
 @pytest.fixture

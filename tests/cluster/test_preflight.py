@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from ray.cluster_utils import Cluster
 
+from tests.places import CHECKOUT
 from tests.studies import records, run
 
-ROOT = Path(__file__).parents[1]
+ROOT = CHECKOUT
 CHECKS = (
     "answers",
     "versions",

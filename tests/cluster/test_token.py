@@ -17,7 +17,9 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.places import CHECKOUT
+
+ROOT = CHECKOUT
 RAY = str(Path(sys.executable).parent / "ray")
 WRONG = "0" * 64
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from lottery_ray.store import Store
+from lottery_ray.storage.store import Store
+from tests.places import JOBS
 from tests.studies import NODES, command, run
 
-STATUS = Path(__file__).parents[1] / "jobs" / "status.py"
+STATUS = JOBS / "status.py"
 
 
 def status(root: Path | str, *flags: str, code: int = 0) -> str:

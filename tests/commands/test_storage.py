@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from lottery_ray.store import Store
+from lottery_ray.storage.store import Store
 from tests.proxy import Behaviour, proxy
+from tests.storage.test_location import mounted
 from tests.studies import ONE, assert_equal, command, records, run
-from tests.test_roots import mounted
 
 NINE = ("--tasks", "mrpc", "--seeds", "1")
 """Nine nodes."""

@@ -17,15 +17,7 @@ import psutil
 import pytest
 from moto.server import ThreadedMotoServer
 
-from tests.studies import (
-    NODES,
-    ONE,
-    assert_equal,
-    command,
-    records,
-    run,
-    wait_for_a_checkpoint,
-)
+from tests.studies import NODES, ONE, assert_equal, command, records, run, wait_for_a_checkpoint
 
 
 def test_a_sweep_records_every_node_and_writes_a_report(finished: Path) -> None:
@@ -310,9 +302,10 @@ def test_a_dry_run_may_measure_what_a_study_will_cost(
 
 def test_bf16_after_fp32_in_one_process(inputs: Path, tmp_path: Path) -> None:
     script = (
-        "import sys; from lottery_ray.planning import plan; from lottery_ray.study import *;"
-        "from lottery_ray.trial import run;"
-        "from lottery_ray.store import Store; Store.open(sys.argv[1], create=True);\n"
+        "import sys; from lottery_ray.experiment.plan import plan;"
+        "from lottery_ray.experiment.study import *;"
+        "from lottery_ray.trial.node import run;"
+        "from lottery_ray.storage.store import Store; Store.open(sys.argv[1], create=True);\n"
         "for precision in ('fp32', 'bf16', 'fp32'):\n"
         "    recipe = Recipe(epochs=1, precision=precision)\n"
         "    p = plan(Study(sys.argv[2], sys.argv[3], ('rte',), (1,), recipe=recipe))\n"
@@ -333,11 +326,11 @@ PACKED = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from lottery_ray.progress import Progress
-from lottery_ray.store import Store
-from lottery_ray.planning import Plan, plan
-from lottery_ray.study import PRESETS, Site
-from lottery_ray.sweep import run_plan
+from lottery_ray.scheduling.progress import Progress
+from lottery_ray.storage.store import Store
+from lottery_ray.experiment.plan import Plan, plan
+from lottery_ray.experiment.study import PRESETS, Site
+from lottery_ray.executors.on_ray import run_plan
 
 def stand_in(node, root, *_, **__):
     store = Store.open(root)

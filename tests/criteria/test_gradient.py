@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from lottery_ray import importance, masks, models
-from lottery_ray.data import Encoded, pack
-from lottery_ray.importance import example_losses, normalised, predict, predict_with_importance
-from lottery_ray.models import Gates, Network
-from lottery_ray.nodes import Structured
-from lottery_ray.tasks import TASKS
+from lottery_ray.criteria import gradient as importance
+from lottery_ray.criteria.gradient import example_losses, normalised, predict, predict_with_importance
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.nodes import Structured
+from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.networks import weights as models
+from lottery_ray.networks.batches import Encoded, pack
+from lottery_ray.networks.weights import Gates, Network
 
 Make = Callable[..., Network]
 HEADS = np.array([[1, 0, 1, 1], [1, 1, 1, 1], [0, 0, 0, 0]], bool)

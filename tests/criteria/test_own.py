@@ -10,22 +10,25 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification
 
-from lottery_ray import criteria, extending, masks, models
-from lottery_ray.criteria import Look, WeightLook
-from lottery_ray.data import Encoded, pack
-from lottery_ray.errors import InputError
-from lottery_ray.extending import Importance, add_kind
-from lottery_ray.importance import (
+from lottery_ray import extending
+from lottery_ray.criteria import own as criteria
+from lottery_ray.criteria.gradient import (
     example_losses,
     normalised,
     predict,
     predict_with_gradients,
     predict_with_importance,
 )
-from lottery_ray.micro_batches import MicroBatch
-from lottery_ray.models import Network
-from lottery_ray.nodes import Structured
-from lottery_ray.tasks import Task
+from lottery_ray.criteria.own import Look, WeightLook
+from lottery_ray.errors import InputError
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.nodes import Structured
+from lottery_ray.extending import Importance, add_kind
+from lottery_ray.inputs.tasks import Task
+from lottery_ray.networks import weights as models
+from lottery_ray.networks.batches import Encoded, pack
+from lottery_ray.networks.weights import Network
+from lottery_ray.training.micro_batches import MicroBatch
 from tests.extensions import MRPC, planned
 from tests.folders import bert_config
 

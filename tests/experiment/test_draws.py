@@ -7,9 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lottery_ray import masks, streams, tickets
-from lottery_ray.masks import Mask, Part
-from lottery_ray.nodes import KINDS, Kind
+from lottery_ray import streams
+from lottery_ray.experiment import draws as tickets
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.masks import Mask, Part
+from lottery_ray.experiment.nodes import KINDS, Kind
 
 DRAWN = tuple(kind for kind in KINDS if kind != "pretrained")
 

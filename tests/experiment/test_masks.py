@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pyarrow import feather
 
-from lottery_ray import masks
 from lottery_ray.errors import InputError
-from lottery_ray.masks import Mask, Overlap, Part
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.masks import Mask, Overlap, Part
+from tests.places import CHECKOUT
 
 IDENTITY = {"task": "sst2", "seed": 42, "method": "structured", "kind": "good", "size": "stopping", "draw": 0}
 SETTINGS = settings(max_examples=50, deadline=None)
@@ -211,7 +212,7 @@ def test_a_file_with_damage_in_its_middle_never_takes_the_process_down(whole: Pa
     code = """
 import contextlib, sys
 from pathlib import Path
-from lottery_ray import masks
+from lottery_ray.experiment import masks
 from lottery_ray.errors import InputError
 path = Path(sys.argv[1])
 content = path.read_bytes()
@@ -228,7 +229,7 @@ for place in range(0, len(content), 3):
         masks.from_table(table)
 assert refused > 100, refused
 """
-    root = Path(__file__).parents[1]
+    root = CHECKOUT
     done = subprocess.run([sys.executable, "-c", code, str(whole)], capture_output=True, text=True, cwd=root)
     assert done.returncode == 0, f"exit status {done.returncode}: {done.stderr[-500:]}"
 

@@ -4,16 +4,14 @@ import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from lottery_ray import nodes, streams
-from lottery_ray.adapters import ADAPTERS, Architecture
-from lottery_ray.language import Language
-from lottery_ray.nodes import (
+from lottery_ray import streams
+from lottery_ray.experiment import nodes
+from lottery_ray.experiment.nodes import (
     Finetune,
     FolderData,
     FolderModel,
@@ -34,9 +32,12 @@ from lottery_ray.nodes import (
     title,
     with_ancestors,
 )
-from lottery_ray.planning import plan
-from lottery_ray.study import PRESETS, Study
-from lottery_ray.tasks import TASKS
+from lottery_ray.experiment.plan import plan
+from lottery_ray.experiment.study import PRESETS, Study
+from lottery_ray.inputs.architectures import ADAPTERS, Architecture
+from lottery_ray.inputs.language import Language
+from lottery_ray.inputs.tasks import TASKS
+from tests.places import CHECKOUT
 
 FULL = Finetune("sst2", 42, FolderModel("ab" * 32), FolderData("cd" * 32))
 HUB = Finetune(
@@ -338,11 +339,13 @@ def test_names_of_streams_do_not_run_together() -> None:
 
 def test_keys_and_streams_are_the_same_in_another_process() -> None:
     code = (
-        "from lottery_ray import nodes, planning, streams, study\n"
-        "keys = [nodes.key(n) for n in planning.plan(study.PRESETS['demo'].study).nodes]\n"
+        "from lottery_ray import streams\n"
+        "from lottery_ray.experiment import nodes, plan, study\n"
+        "keys = [nodes.key(n) for n in plan.plan(study.PRESETS['demo'].study).nodes]\n"
         "print(streams.seed('a', 1), *keys)"
     )
-    root = Path(__file__).parents[1]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=CHECKOUT, check=True
+    )
     here = [key(node) for node in plan(PRESETS["demo"].study).nodes]
     assert done.stdout.split() == [str(streams.seed("a", 1)), *here]

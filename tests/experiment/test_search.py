@@ -14,10 +14,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch.nn.utils import prune
 
-from lottery_ray import search
+from lottery_ray.experiment import search
+from lottery_ray.experiment.nodes import Components, Magnitude, Structured
+from lottery_ray.experiment.search import (
+    Scored,
+    StructuredStep,
+    largest,
+    last_accepted,
+    magnitude,
+    structured,
+)
 from lottery_ray.extending import Importance
-from lottery_ray.nodes import Components, Magnitude, Structured
-from lottery_ray.search import Scored, StructuredStep, largest, last_accepted, magnitude, structured
 
 LAYERS, WIDTH = 4, 10
 HEADS = np.arange(LAYERS * WIDTH, dtype=float).reshape(LAYERS, WIDTH)

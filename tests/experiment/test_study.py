@@ -15,8 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lottery_ray.errors import InputError
-from lottery_ray.inputs import BERT_BASE
-from lottery_ray.nodes import (
+from lottery_ray.experiment.nodes import (
     Finetune,
     FolderData,
     FolderModel,
@@ -29,13 +28,15 @@ from lottery_ray.nodes import (
     labels,
     processes,
 )
-from lottery_ray.planning import plan
-from lottery_ray.store import Store
-from lottery_ray.study import PRESETS, Study
-from lottery_ray.tasks import TASKS
+from lottery_ray.experiment.plan import plan
+from lottery_ray.experiment.study import PRESETS, Study
+from lottery_ray.inputs.sources import BERT_BASE
+from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.storage.store import Store
 from tests.folders import data_folder, model_folder, rows
+from tests.places import CHECKOUT
 
-ROOT = Path(__file__).parents[1]
+ROOT = CHECKOUT
 COMMAND = ROOT / "jobs" / "sweep.py"
 Command = Callable[..., tuple[int, str, str]]
 

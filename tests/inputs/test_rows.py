@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lottery_ray import language
-from lottery_ray.rows import held_out, train_subset
-from lottery_ray.tasks import TASKS
+from lottery_ray.inputs import language
+from lottery_ray.inputs.rows import held_out, train_subset
+from lottery_ray.inputs.tasks import TASKS
 
 MRPC, STSB = TASKS["mrpc"], TASKS["stsb"]
 

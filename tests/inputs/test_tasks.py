@@ -1,7 +1,5 @@
 """The task table against nyu-mll/glue, and scores against scikit-learn and SciPy."""
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -9,10 +7,11 @@ import pytest
 from scipy import stats
 from sklearn.metrics import accuracy_score, matthews_corrcoef
 
-from lottery_ray.inputs import data_files
-from lottery_ray.tasks import EMBEDDED, GLUE, TASKS, Metric, pruning_score, score
+from lottery_ray.inputs.sources import data_files
+from lottery_ray.inputs.tasks import EMBEDDED, GLUE, TASKS, Metric, pruning_score, score
+from tests.places import SHARED
 
-DATA = Path(__file__).parents[2] / "shared" / "glue"
+DATA = SHARED / "glue"
 
 # columns, number of labels (1: a float), metric, training rows: the data set card of nyu-mll/glue, and the
 # metrics of the paper

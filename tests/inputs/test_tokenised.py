@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lottery_ray import tokenised
-from lottery_ray.data import Encoded
-from lottery_ray.inputs import BERT_BASE, GLUE_DATA
-from lottery_ray.nodes import Finetune, Recipe
+from lottery_ray.experiment.nodes import Finetune, Recipe
+from lottery_ray.inputs import tokenised
+from lottery_ray.inputs.sources import BERT_BASE, GLUE_DATA
+from lottery_ray.networks.batches import Encoded
 
 NODE = Finetune("mrpc", 1, BERT_BASE, GLUE_DATA)
 

@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lottery_ray import data, language
-from lottery_ray.data import Encoded
 from lottery_ray.errors import InputError
-from lottery_ray.inputs import data_sha256
-from lottery_ray.nodes import FolderData, HubData
-from lottery_ray.pretraining import IDS, make_tokenizer
-from lottery_ray.rows import limited
-from lottery_ray.tasks import TASKS
+from lottery_ray.experiment.nodes import FolderData, HubData
+from lottery_ray.inputs import language
+from lottery_ray.inputs.rows import limited
+from lottery_ray.inputs.sources import data_sha256
+from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.networks import batches as data
+from lottery_ray.networks.batches import Encoded
+from lottery_ray.trial.pretrain import IDS, make_tokenizer
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.randoms(use_true_random=False))

@@ -8,9 +8,9 @@ import torch
 from scipy import stats
 from torch import nn
 
-from lottery_ray.data import Encoded, pack
-from lottery_ray.dropout import Dropout, dropout
-from lottery_ray.models import Network
+from lottery_ray.networks.batches import Encoded, pack
+from lottery_ray.networks.dropout import Dropout, dropout
+from lottery_ray.networks.weights import Network
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.0001])

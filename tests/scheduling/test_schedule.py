@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lottery_ray.nodes import (
+from lottery_ray.experiment.nodes import (
     Finetune,
     FolderData,
     FolderModel,
@@ -19,7 +19,7 @@ from lottery_ray.nodes import (
     parents,
     with_ancestors,
 )
-from lottery_ray.schedule import Schedule, cost, remaining_path
+from lottery_ray.scheduling.schedule import Schedule, cost, remaining_path
 
 MODEL, DATA = FolderModel("m"), FolderData("d")
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from lottery_ray.errors import InputError
-from lottery_ray.nodes import Pretrain
-from lottery_ray.roots import ATTEMPTS
-from lottery_ray.store import Store
+from lottery_ray.experiment.nodes import Pretrain
+from lottery_ray.storage.location import ATTEMPTS
+from lottery_ray.storage.store import Store
 from tests.proxy import Behaviour, answering, proxy
-from tests.test_store import publish
+from tests.storage.test_store import publish
 
 
 @contextmanager

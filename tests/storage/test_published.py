@@ -13,18 +13,21 @@ import torch
 from rich.console import Console
 from transformers import BertConfig, BertForSequenceClassification
 
-from analysis import Analysis, analyse, report
-from analysis.cells import rows as rows_of
-from analysis.versus_paper import paper, versus_paper
-from lottery_ray import masks, models
+from analysis import Analysis, analyse
+from analysis.formats import rows as rows_of
+from analysis.paper.versus import paper, versus_paper
+from analysis.report import write as report
 from lottery_ray.errors import InputError
-from lottery_ray.networks import Network
-from lottery_ray.published import BERT_BASE, import_published
-from lottery_ray.store import Store
-from lottery_ray.tasks import TASKS, title
+from lottery_ray.experiment import masks
+from lottery_ray.inputs.tasks import TASKS, title
+from lottery_ray.networks import weights as models
+from lottery_ray.networks.network import Network
+from lottery_ray.storage.published import BERT_BASE, import_published
+from lottery_ray.storage.store import Store
+from tests.places import JOBS, SHARED
 
-PAPER = Path(__file__).parents[2] / "shared" / "paper"
-JOB = Path(__file__).parents[1] / "jobs" / "import_published.py"
+PAPER = SHARED / "paper"
+JOB = JOBS / "import_published.py"
 SIZES = """
 cola,64.51,4.56,81.3 sst2,47.04,4.86,58.9 mrpc,57.11,5.47,71.8 stsb,47.08,5.39,58.9 qqp,52.51,4.76,65.9
 mnli,54.66,4.59,68.7 qnli,54.63,2.17,68.6 rte,54.34,9.48,68.2 wnli,6.53,11.58,6.7

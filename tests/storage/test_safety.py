@@ -12,17 +12,19 @@ import pyarrow as pa
 import pytest
 import torch
 
-from lottery_ray import masks, models
-from lottery_ray.checkpoints import Checkpoints
 from lottery_ray.errors import InputError
-from lottery_ray.nodes import Finetune, Pretrain, Recipe, Search, key
-from lottery_ray.planning import Plan, plan
-from lottery_ray.store import Store, digest, sha256
-from lottery_ray.study import Study
-from lottery_ray.trial import run
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.nodes import Finetune, Pretrain, Recipe, Search, key
+from lottery_ray.experiment.plan import Plan, plan
+from lottery_ray.experiment.study import Study
+from lottery_ray.networks import weights as models
+from lottery_ray.storage.store import Store, digest, sha256
+from lottery_ray.training.checkpoints import Checkpoints
+from lottery_ray.trial.node import run
 from tests.folders import data_folder, model_folder
+from tests.places import CHECKOUT
 
-ROOT = Path(__file__).parents[1]
+ROOT = CHECKOUT
 OURS = sorted(
     path for folder in ("lottery_ray", "analysis", "jobs") for path in (ROOT / folder).rglob("*.py")
 )

@@ -11,9 +11,19 @@ from pathlib import Path
 import pytest
 
 from lottery_ray.errors import InputError
-from lottery_ray.language import Language
-from lottery_ray.nodes import Finetune, Node, Pretrain, Search, Structured, Ticket, identity, key, labels
-from lottery_ray.store import FORMAT, Attempt, Record, Store
+from lottery_ray.experiment.nodes import (
+    Finetune,
+    Node,
+    Pretrain,
+    Search,
+    Structured,
+    Ticket,
+    identity,
+    key,
+    labels,
+)
+from lottery_ray.inputs.language import Language
+from lottery_ray.storage.store import FORMAT, Attempt, Record, Store
 from tests.proxy import Behaviour, proxy
 
 FULL = Finetune("similarity", 1, Pretrain(), Language())
@@ -379,8 +389,8 @@ def test_what_was_made_from_an_outdated_record_is_set_aside_with_it(root: str) -
 PUBLISHER = """
 import sys, time
 from pathlib import Path
-from lottery_ray.nodes import Pretrain
-from lottery_ray.store import Store
+from lottery_ray.experiment.nodes import Pretrain
+from lottery_ray.storage.store import Store
 root, me, go, nodes = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
 store = Store.open(root, create=True)
 print("ready", flush=True)

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lottery_ray.nodes import Finetune, Node, NullDraws, Recipe, Search, Ticket, key, stage, title
-from lottery_ray.planning import Plan, plan
-from lottery_ray.store import Record, Store
-from lottery_ray.study import Study
-from lottery_ray.tracking import UNTRACKED, Tracking
-from lottery_ray.trial import run
+from lottery_ray.experiment.nodes import Finetune, Node, NullDraws, Recipe, Search, Ticket, key, stage, title
+from lottery_ray.experiment.plan import Plan, plan
+from lottery_ray.experiment.study import Study
+from lottery_ray.storage.store import Record, Store
+from lottery_ray.tracking.settings import UNTRACKED, Tracking
+from lottery_ray.trial.node import run
 from tests import studies
 from tests.folders import data_folder, pretrained_folder
 from tests.studies import ONE, command
-from tests.test_checkpoints import stopped_after
+from tests.training.test_checkpoints import stopped_after
 from tests.wandb_files import Tracked, read_offline
 from tests.wandb_server import WandbServer
 

@@ -20,21 +20,22 @@ import torch
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from lottery_ray import masks, models
-from lottery_ray.checkpoints import Checkpoints
-from lottery_ray.data import Encoded
-from lottery_ray.language import Language
-from lottery_ray.masks import Mask
-from lottery_ray.models import Network
-from lottery_ray.nodes import Finetune, Layout, Pretrain, Recipe, Search, key, title
-from lottery_ray.planning import Plan, plan
-from lottery_ray.store import Record, Store
-from lottery_ray.study import RELEASED, Study
-from lottery_ray.tasks import TASKS
-from lottery_ray.training import train
-from lottery_ray.trial import run
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.masks import Mask
+from lottery_ray.experiment.nodes import Finetune, Layout, Pretrain, Recipe, Search, key, title
+from lottery_ray.experiment.plan import Plan, plan
+from lottery_ray.experiment.study import RELEASED, Study
+from lottery_ray.inputs.language import Language
+from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.networks import weights as models
+from lottery_ray.networks.batches import Encoded
+from lottery_ray.networks.weights import Network
+from lottery_ray.storage.store import Record, Store
+from lottery_ray.training.checkpoints import Checkpoints
+from lottery_ray.training.loop import train
+from lottery_ray.trial.node import run
 from tests.folders import data_folder, pretrained_folder
-from tests.test_families import CONFIGS, HEADS, MLPS
+from tests.networks.test_families import CONFIGS, HEADS, MLPS
 
 RECIPE = Recipe(epochs=2, batch_size=8, learning_rate=1e-3, warmup=0.3, weight_decay=0.1)
 STEPS = 6

@@ -15,31 +15,33 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification
 
-from analysis import analyse, cautions
-from lottery_ray import language, models
-from lottery_ray.data import Encoded
-from lottery_ray.importance import predict, predict_with_importance
-from lottery_ray.inputs import data_files
-from lottery_ray.micro_batches import MicroBatch
-from lottery_ray.models import Network
-from lottery_ray.nodes import Recipe, Structured
-from lottery_ray.pretraining import make_tokenizer
-from lottery_ray.tasks import TASKS
-from lottery_ray.training import train
+from analysis import analyse
+from analysis.report.words import cautions
+from lottery_ray.criteria.gradient import predict, predict_with_importance
+from lottery_ray.experiment.nodes import Recipe, Structured
+from lottery_ray.inputs import language
+from lottery_ray.inputs.sources import data_files
+from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.networks import weights as models
+from lottery_ray.networks.batches import Encoded
+from lottery_ray.networks.weights import Network
+from lottery_ray.training.loop import train
+from lottery_ray.training.micro_batches import MicroBatch
+from lottery_ray.trial.pretrain import make_tokenizer
 from tests.folders import bert_config, data_folder
-from tests.test_checkpoints import checkpoints, stopped_after
-from tests.test_families import HEADS, MLPS
+from tests.networks.test_families import HEADS, MLPS
+from tests.training.test_checkpoints import checkpoints, stopped_after
 
 RUN = """
 import json, resource, sys, torch
 from dataclasses import replace
 from pathlib import Path
-from lottery_ray import masks
-from lottery_ray.nodes import Recipe
-from lottery_ray.store import Store
-from lottery_ray.planning import plan
-from lottery_ray.study import Study
-from lottery_ray.trial import run
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.nodes import Recipe
+from lottery_ray.storage.store import Store
+from lottery_ray.experiment.plan import plan
+from lottery_ray.experiment.study import Study
+from lottery_ray.trial.node import run
 
 folder = Path(sys.argv[1])
 

@@ -13,15 +13,16 @@ from scipy import stats
 from torch.nn import functional as F
 from transformers import BertForSequenceClassification, get_linear_schedule_with_warmup
 
-from lottery_ray import language, models
-from lottery_ray.data import Encoded, encode
-from lottery_ray.importance import predict
-from lottery_ray.models import Network
-from lottery_ray.nodes import Recipe
-from lottery_ray.pretraining import make_tokenizer
+from lottery_ray.criteria.gradient import predict
+from lottery_ray.experiment.nodes import Recipe
+from lottery_ray.inputs import language
+from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.networks import weights as models
+from lottery_ray.networks.batches import Encoded, encode
+from lottery_ray.networks.weights import Network
 from lottery_ray.streams import generator, seed
-from lottery_ray.tasks import TASKS
-from lottery_ray.training import train
+from lottery_ray.training.loop import train
+from lottery_ray.trial.pretrain import make_tokenizer
 from tests.folders import bert_config
 
 RECIPE = Recipe(epochs=6, batch_size=16, learning_rate=2e-3)

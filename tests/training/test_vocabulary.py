@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from lottery_ray import models, training
-from lottery_ray.data import Encoded
-from lottery_ray.models import Network
-from lottery_ray.nodes import Recipe
-from lottery_ray.tasks import TASKS
-from lottery_ray.training import train
-from lottery_ray.vocabulary import only_what_occurs
+from lottery_ray.experiment.nodes import Recipe
+from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.networks import weights as models
+from lottery_ray.networks.batches import Encoded
+from lottery_ray.networks.weights import Network
+from lottery_ray.training import loop as training
+from lottery_ray.training.loop import train
+from lottery_ray.training.vocabulary import only_what_occurs
 
 RECIPE = Recipe(epochs=4, batch_size=3, learning_rate=1e-3)
 

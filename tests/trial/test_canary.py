@@ -10,14 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lottery_ray import canary, data, training
 from lottery_ray.errors import InputError
-from lottery_ray.inputs import data_sha256
-from lottery_ray.nodes import Finetune, FolderData, Recipe
-from lottery_ray.planning import plan
-from lottery_ray.store import Store
-from lottery_ray.study import Study
-from lottery_ray.tasks import TASKS
+from lottery_ray.experiment.nodes import Finetune, FolderData, Recipe
+from lottery_ray.experiment.plan import plan
+from lottery_ray.experiment.study import Study
+from lottery_ray.inputs.sources import data_sha256
+from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.networks import batches as data
+from lottery_ray.storage.store import Store
+from lottery_ray.training import loop as training
+from lottery_ray.trial import canary
 from tests.folders import data_folder, model_folder
 
 SHORT, LONG = "n000 v00", " ".join(["n000"] * 30)

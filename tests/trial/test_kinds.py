@@ -15,11 +15,10 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from lottery_ray import data, masks, models, search
 from lottery_ray.errors import InputError
-from lottery_ray.export import export_ticket
-from lottery_ray.masks import Mask
-from lottery_ray.nodes import (
+from lottery_ray.experiment import masks, search
+from lottery_ray.experiment.masks import Mask
+from lottery_ray.experiment.nodes import (
     Finetune,
     Magnitude,
     Node,
@@ -31,11 +30,14 @@ from lottery_ray.nodes import (
     key,
     title,
 )
-from lottery_ray.planning import Plan, plan
-from lottery_ray.store import Record, Store
-from lottery_ray.study import RELEASED, Study
-from lottery_ray.tasks import TASKS, score
-from lottery_ray.trial import run
+from lottery_ray.experiment.plan import Plan, plan
+from lottery_ray.experiment.study import RELEASED, Study
+from lottery_ray.inputs.tasks import TASKS, score
+from lottery_ray.networks import batches as data
+from lottery_ray.networks import weights as models
+from lottery_ray.networks.export import export_ticket
+from lottery_ray.storage.store import Record, Store
+from lottery_ray.trial.node import run
 from tests.folders import data_folder, pretrained_folder
 
 EVERYTHING = Study(

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from lottery_ray import models, trial
+from lottery_ray.networks import weights as models
+from lottery_ray.trial import node as trial
 
 BLOCK = 300 * 2**20
 

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from lottery_ray import data, execute, models
-from lottery_ray.nodes import Finetune, Recipe, Search, Ticket
-from lottery_ray.planning import plan
-from lottery_ray.store import Record, Store
-from lottery_ray.study import Study
-from lottery_ray.trial import run
+from lottery_ray.experiment.nodes import Finetune, Recipe, Search, Ticket
+from lottery_ray.experiment.plan import plan
+from lottery_ray.experiment.study import Study
+from lottery_ray.networks import batches as data
+from lottery_ray.networks import weights as models
+from lottery_ray.storage.store import Record, Store
+from lottery_ray.trial import ticket as execute
+from lottery_ray.trial.node import run
 from tests.folders import data_folder, model_folder
 
 

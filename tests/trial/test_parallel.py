@@ -15,16 +15,18 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification
 
-from lottery_ray import models, parallel
-from lottery_ray.data import Encoded
-from lottery_ray.micro_batches import MicroBatch
-from lottery_ray.models import Network
-from lottery_ray.nodes import Recipe
-from lottery_ray.tasks import TASKS
-from lottery_ray.training import train
+from lottery_ray.experiment.nodes import Recipe
+from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.networks import weights as models
+from lottery_ray.networks.batches import Encoded
+from lottery_ray.networks.weights import Network
+from lottery_ray.training.loop import train
+from lottery_ray.training.micro_batches import MicroBatch
+from lottery_ray.trial import parallel
 from tests.folders import bert_config
+from tests.places import CHECKOUT
 from tests.studies import ONE, assert_equal, command, make_inputs, records, run, wait_for_a_checkpoint
-from tests.test_checkpoints import checkpoints
+from tests.training.test_checkpoints import checkpoints
 
 BATCHES = {"uneven": 5, "fewer examples than processes": 3}
 """Of seven examples the last step of an epoch has two, or one."""
@@ -108,10 +110,10 @@ def wait_for_ever(folder: Path) -> None:
 
 def test_no_process_outlives_the_one_that_started_it(tmp_path: Path) -> None:
     code = (
-        "from pathlib import Path; from lottery_ray import parallel; from tests.test_parallel import *\n"
+        "from pathlib import Path; from lottery_ray.trial import parallel; from tests.trial.test_parallel import *\n"
         f"if __name__ == '__main__': parallel.run(wait_for_ever, (Path({str(tmp_path)!r}),), 2, cpu=True)"
     )
-    root = Path(__file__).parents[1]
+    root = CHECKOUT
     with subprocess.Popen([sys.executable, "-c", code], cwd=root) as parent:
         while len(found := list(tmp_path.iterdir())) < 2:
             assert parent.poll() is None

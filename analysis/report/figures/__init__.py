@@ -6,7 +6,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 
-from analysis.figures import (
+from analysis.report.figures import (
     gaps,
     importance,
     nulls,
@@ -18,7 +18,7 @@ from analysis.figures import (
     survival,
     tasks,
 )
-from analysis.figures.drawing import COLOURS, FAINT, INK, STYLE, Drawing
+from analysis.report.figures.drawing import COLOURS, FAINT, INK, STYLE, Drawing
 from analysis.tables import Analysis
 
 FAST = {"compress_level": 1}

@@ -19,9 +19,10 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from analysis import networks, variants
+from analysis.records import method_names as variants
+from analysis.records import network_names as networks
 from analysis.tables import Analysis
-from lottery_ray.tasks import title
+from lottery_ray.inputs.tasks import title
 
 INK = "#1a1b1e"
 FAINT = "#8a8d93"

@@ -8,10 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import networks
-from analysis.cells import MINUS, rows
-from analysis.composition import SPLITS, TOTAL
-from analysis.figures.drawing import (
+from analysis.formats import MINUS, rows
+from analysis.records import network_names as networks
+from analysis.report.figures.drawing import (
     COLOURS,
     FAINT,
     INK,
@@ -25,6 +24,7 @@ from analysis.figures.drawing import (
     slices,
     task_title,
 )
+from analysis.scores.composition import SPLITS, TOTAL
 from analysis.tables import Analysis
 
 VERSUS = ("random", "layer-matched", "pretrained", "bad")

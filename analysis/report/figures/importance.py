@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from analysis.conclusions import opening
-from analysis.figures.drawing import COLOURS, COMPONENTS, Drawing, file_name, grid
+from analysis.report.figures.drawing import COLOURS, COMPONENTS, Drawing, file_name, grid
+from analysis.report.words.conclusions import opening
 from analysis.tables import Analysis
-from lottery_ray.tasks import title
+from lottery_ray.inputs.tasks import title
 
 BINS = 24
 

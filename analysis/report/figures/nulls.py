@@ -4,10 +4,20 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from analysis.conclusions import opening, place
-from analysis.figures.drawing import COLOURS, Drawing, Slice, colour, grid, lines, mark, slices, task_title
+from analysis.report.figures.drawing import (
+    COLOURS,
+    Drawing,
+    Slice,
+    colour,
+    grid,
+    lines,
+    mark,
+    slices,
+    task_title,
+)
+from analysis.report.words.conclusions import opening, place
 from analysis.tables import Analysis
-from lottery_ray.tasks import metric_name
+from lottery_ray.inputs.tasks import metric_name
 
 
 def draw(found: Analysis) -> Iterator[Drawing]:

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis import networks
-from analysis.cells import rows
-from analysis.figures.drawing import (
+from analysis.formats import rows
+from analysis.records import network_names as networks
+from analysis.report.figures.drawing import (
     COLOURS,
     COMPONENTS,
     FAINT,
@@ -22,7 +22,7 @@ from analysis.figures.drawing import (
     slices,
 )
 from analysis.tables import Analysis
-from lottery_ray.tasks import title
+from lottery_ray.inputs.tasks import title
 
 NULLS = {
     "same size": ("chance", "chance_low", "chance_high", FAINT, 0.16),

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis import networks
-from analysis.conclusions import opening
-from analysis.figures.drawing import INK, Drawing, colour, file_name, grid, lines, mark, marker
+from analysis.records import network_names as networks
+from analysis.report.figures.drawing import INK, Drawing, colour, file_name, grid, lines, mark, marker
+from analysis.report.words.conclusions import opening
 from analysis.tables import Analysis
-from lottery_ray.tasks import title
+from lottery_ray.inputs.tasks import title
 
 NETWORKS = ("full", "good", "random", "bad", "pretrained", "super")
 

@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis import networks
-from analysis.cells import rows
-from analysis.conclusions import opening, place
-from analysis.figures.drawing import (
+from analysis.formats import rows
+from analysis.records import network_names as networks
+from analysis.report.figures.drawing import (
     FAINT,
     INK,
     Drawing,
@@ -23,9 +22,10 @@ from analysis.figures.drawing import (
     slices,
     task_title,
 )
-from analysis.statistics import NETWORK
+from analysis.report.words.conclusions import opening, place
+from analysis.scores.statistics import NETWORK
 from analysis.tables import Analysis
-from lottery_ray.tasks import CORRELATIONS, known, metric_name
+from lottery_ray.inputs.tasks import CORRELATIONS, known, metric_name
 
 SEEDS = "Small dots are seeds, large marks"
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.figures.drawing import COMPONENTS, INK, SEED_COLOURS, Drawing, grid, mark
+from analysis.report.figures.drawing import COMPONENTS, INK, SEED_COLOURS, Drawing, grid, mark
 from analysis.tables import Analysis
-from lottery_ray.tasks import title
+from lottery_ray.inputs.tasks import title
 
 
 def draw(found: Analysis) -> Iterator[Drawing]:

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.comparison import Comparison
-from analysis.figures.drawing import FAINT, STYLE, Drawing, colour, grid, mark, marker
+from analysis.report.figures.drawing import FAINT, STYLE, Drawing, colour, grid, mark, marker
 
 
 def draw(found: Comparison) -> list[Drawing]:

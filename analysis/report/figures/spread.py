@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from analysis import networks
-from analysis.figures.drawing import COLOURS, FAINT, INK, Drawing, Slice, grid, lines, mark, slices
+from analysis.records import network_names as networks
+from analysis.report.figures.drawing import COLOURS, FAINT, INK, Drawing, Slice, grid, lines, mark, slices
 from analysis.tables import Analysis
-from lottery_ray.tasks import title
+from lottery_ray.inputs.tasks import title
 
 KINDS = (
     ("good", "seed_sd", "good, SD over seeds", "o", COLOURS["good"]),

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis import networks
-from analysis.figures.drawing import Drawing, Slice, slices
-from analysis.figures.heatmap import heatmap
+from analysis.records import network_names as networks
+from analysis.report.figures.drawing import Drawing, Slice, slices
+from analysis.report.figures.heatmap import heatmap
 from analysis.tables import Analysis
-from lottery_ray.tasks import title
+from lottery_ray.inputs.tasks import title
 
 
 def draw(found: Analysis) -> Iterator[Drawing]:

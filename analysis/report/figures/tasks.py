@@ -8,12 +8,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import networks
-from analysis.conclusions import opening, place
-from analysis.figures.drawing import COMPONENTS, WIDTH, Drawing, Slice, grid, slices
-from analysis.figures.heatmap import heatmap
+from analysis.records import network_names as networks
+from analysis.report.figures.drawing import COMPONENTS, WIDTH, Drawing, Slice, grid, slices
+from analysis.report.figures.heatmap import heatmap
+from analysis.report.words.conclusions import opening, place
 from analysis.tables import Analysis
-from lottery_ray.tasks import known, order, title
+from lottery_ray.inputs.tasks import known, order, title
 
 FROM = "transfer from "
 Shown = Callable[[float], str]

@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass
 
-from analysis import cautions, conclusions, networks
-from analysis.cells import MINUS
-from analysis.figures.drawing import Drawing
-from analysis.headlines import headlines
-from analysis.page import tables
-from analysis.page.claims import quotes
-from analysis.page.sections import sections
-from analysis.page.template import rendered
+from analysis.formats import MINUS
+from analysis.records import network_names as networks
+from analysis.report.figures.drawing import Drawing
+from analysis.report.page import tables
+from analysis.report.page.claims import quotes
+from analysis.report.page.sections import sections
+from analysis.report.page.template import rendered
+from analysis.report.words import cautions, conclusions
+from analysis.report.words.headlines import headlines
 from analysis.tables import Analysis
-from lottery_ray.tasks import title
+from lottery_ray.inputs.tasks import title
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from analysis.cells import rows
-from analysis.headlines import plain
+from analysis.formats import rows
+from analysis.report.words.headlines import plain
 from analysis.tables import Analysis
 
 

@@ -5,12 +5,12 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import networks
-from analysis.cells import DASH, MINUS, number, percent, signed, with_interval
-from analysis.figures.drawing import COMPONENTS, task_title
-from analysis.page.table import Cell, Column, Row
+from analysis.formats import DASH, MINUS, number, percent, signed, with_interval
+from analysis.records import network_names as networks
+from analysis.report.figures.drawing import COMPONENTS, task_title
+from analysis.report.page.table import Cell, Column, Row
 from analysis.tables import Analysis
-from lottery_ray.tasks import title
+from lottery_ray.inputs.tasks import title
 
 
 def place(found: Analysis) -> list[Column]:

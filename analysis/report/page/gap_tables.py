@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analysis import networks
-from analysis.cells import DASH, percent, signed
-from analysis.composition import TOTAL
-from analysis.page import columns
-from analysis.page.table import Cell, Column, Row, Table, table
+from analysis.formats import DASH, percent, signed
+from analysis.records import network_names as networks
+from analysis.report.page import columns
+from analysis.report.page.table import Cell, Column, Row, Table, table
+from analysis.scores.composition import TOTAL
 from analysis.tables import Analysis
 
 

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analysis.cells import DASH
-from analysis.page import columns
-from analysis.page.table import Cell, Column, Row, Table, table
+from analysis.formats import DASH
+from analysis.report.page import columns
+from analysis.report.page.table import Cell, Column, Row, Table, table
 from analysis.tables import Analysis
 
 

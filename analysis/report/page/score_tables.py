@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analysis.baselines import BASELINES
-from analysis.cells import DASH, number, signed
-from analysis.figures.drawing import task_title
-from analysis.page import columns
-from analysis.page.table import Cell, Column, Row, Table, table
+from analysis.formats import DASH, number, signed
+from analysis.report.figures.drawing import task_title
+from analysis.report.page import columns
+from analysis.report.page.table import Cell, Column, Row, Table, table
+from analysis.scores.baselines import BASELINES
 from analysis.tables import Analysis
 
 SIDES = {"pruned": ("fine-tuned", "pruned"), "retrained": ("retrained",)}

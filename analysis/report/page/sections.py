@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis.figures.drawing import Drawing
-from analysis.page.table import Table
+from analysis.report.figures.drawing import Drawing
+from analysis.report.page.table import Table
 
 
 @dataclass(frozen=True)

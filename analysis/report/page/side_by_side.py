@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 
-from analysis.cells import signed
 from analysis.comparison import Comparison
-from analysis.figures.drawing import Drawing
-from analysis.page import columns
-from analysis.page.sections import Plan, sections
-from analysis.page.table import Column, Table, table
-from analysis.page.template import rendered
+from analysis.formats import signed
+from analysis.report.figures.drawing import Drawing
+from analysis.report.page import columns
+from analysis.report.page.sections import Plan, sections
+from analysis.report.page.table import Column, Table, table
+from analysis.report.page.template import rendered
 
 PLANS = (
     Plan("setup", "What was run otherwise", ("setup",), empty="The studies share no task run otherwise."),

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from analysis import networks
-from analysis.cells import percent
-from analysis.page import columns
-from analysis.page.table import Cell, Column, Row, Table, table
+from analysis.formats import percent
+from analysis.records import network_names as networks
+from analysis.report.page import columns
+from analysis.report.page.table import Cell, Column, Row, Table, table
 from analysis.tables import Analysis
 
 

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from analysis import variants
-from analysis.cells import DASH, MINUS, number, signed, spanned, with_interval
-from analysis.figures.drawing import task_title
-from analysis.headlines import plain
-from analysis.page import columns
-from analysis.page.table import Cell, Column, Row, Table, table
+from analysis.formats import DASH, MINUS, number, signed, spanned, with_interval
+from analysis.records import method_names as variants
+from analysis.report.figures.drawing import task_title
+from analysis.report.page import columns
+from analysis.report.page.table import Cell, Column, Row, Table, table
+from analysis.report.words.headlines import plain
 from analysis.tables import Analysis
-from lottery_ray.tasks import metric_name, title
+from lottery_ray.inputs.tasks import metric_name, title
 
 VERDICTS = ("supported", "contradicted")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cells import DASH, rows
+from analysis.formats import DASH, rows
 
 Row = dict[str, Any]
 

@@ -1,7 +1,7 @@
 """All tables of the page."""
 
-from analysis.page import gap_tables, mask_tables, score_tables, size_tables, study_tables
-from analysis.page.table import Table
+from analysis.report.page import gap_tables, mask_tables, score_tables, size_tables, study_tables
+from analysis.report.page.table import Table
 from analysis.tables import Analysis
 
 SUBJECTS = (score_tables, gap_tables, mask_tables, size_tables, study_tables)

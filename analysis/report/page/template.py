@@ -7,15 +7,15 @@ from typing import Any
 import jinja2
 from markupsafe import Markup, escape
 
-from analysis import figures
-from lottery_ray.tasks import known
+from analysis.report import figures
+from lottery_ray.inputs.tasks import known
 
 
 def rendered(name: str, **values: Any) -> str:
     """A template of this folder with these values, and what every page has: made (when) and svg (the
     element of a figure)."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("analysis.page", "."),
+        loader=jinja2.PackageLoader("analysis.report.page", "."),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,

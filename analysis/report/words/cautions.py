@@ -1,11 +1,11 @@
 """What a reader must know before believing a number: how many seeds, what was searched on, what is odd."""
 
-from analysis.cells import listed
-from analysis.nulls import SIGNIFICANT
-from analysis.statistics import CONFIDENCE
+from analysis.formats import listed
+from analysis.scores.nulls import SIGNIFICANT
+from analysis.scores.statistics import CONFIDENCE
 from analysis.tables import Analysis
-from lottery_ray.refusals import FEW
-from lottery_ray.tasks import title
+from lottery_ray.experiment.checks import FEW
+from lottery_ray.inputs.tasks import title
 
 SEARCHED_ON = {
     "held_out": "on held-out rows that no training saw",

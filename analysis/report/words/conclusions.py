@@ -4,12 +4,12 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import networks
-from analysis.baselines import BASELINES, CLEAR
-from analysis.cells import listed, number, percent, rows, signed, with_interval
-from analysis.composition import SPLITS, TOTAL
+from analysis.formats import listed, number, percent, rows, signed, with_interval
+from analysis.records import network_names as networks
+from analysis.scores.baselines import BASELINES, CLEAR
+from analysis.scores.composition import SPLITS, TOTAL
 from analysis.tables import Analysis
-from lottery_ray.tasks import title
+from lottery_ray.inputs.tasks import title
 
 HEADLINED = ("random", "layer-matched", "pretrained", "bad")
 """And kinds of subnetworks that a user added."""

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis import networks, variants
-from analysis.cells import listed, number, rows, signed
-from analysis.conclusions import OVERLAPS, conclusive, opening, said
-from analysis.gaps import COMPARISON
-from analysis.paper_claims import CONTRADICTED, OPEN, SUPPORTED
+from analysis.formats import listed, number, rows, signed
+from analysis.paper.stated import CONTRADICTED, OPEN, SUPPORTED
+from analysis.records import method_names as variants
+from analysis.records import network_names as networks
+from analysis.report.words.conclusions import OVERLAPS, conclusive, opening, said
+from analysis.scores.gaps import COMPARISON
 from analysis.tables import Analysis
 
 NBSP = "\N{NO-BREAK SPACE}"

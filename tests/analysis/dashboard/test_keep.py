@@ -18,21 +18,23 @@ import pytest
 import wandb
 from rich.console import Console
 
-from analysis import analyse, study_run
-from analysis.dashboard import SIGN, Dashboard, follow, until_swept
-from lottery_ray.journal import Journal
-from lottery_ray.nodes import Finetune, Node, Search, Ticket, key
-from lottery_ray.planning import Plan, plan
-from lottery_ray.progress import Failure, Progress
-from lottery_ray.store import Store
-from lottery_ray.study import Study
-from lottery_ray.tracking import Tracking
+from analysis import analyse
+from analysis.dashboard import study_run
+from analysis.dashboard.keep import SIGN, Dashboard, follow, until_swept
+from lottery_ray.experiment.nodes import Finetune, Node, Search, Ticket, key
+from lottery_ray.experiment.plan import Plan, plan
+from lottery_ray.experiment.study import Study
+from lottery_ray.scheduling.journal import Journal
+from lottery_ray.scheduling.progress import Failure, Progress
+from lottery_ray.storage.store import Store
+from lottery_ray.tracking.settings import Tracking
+from tests.places import JOBS
 from tests.planted import Planted
 from tests.studies import ONE, command, make_inputs, run
 from tests.wandb_files import Run, read_offline
 from tests.wandb_server import WandbServer
 
-JOB = Path(__file__).parents[1] / "jobs" / "dashboard.py"
+JOB = JOBS / "dashboard.py"
 STUDY = Study(tasks=("mrpc",), seeds=(1, 2), methods=("structured",), kinds=("good", "random"))
 NODES = 2 + 2 + 4
 

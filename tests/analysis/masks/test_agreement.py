@@ -13,8 +13,9 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import cochrans_q
 from statsmodels.stats.inter_rater import fleiss_kappa
 
-from analysis import agreement, mask_groups, overlap
-from analysis.agreement import sums
+from analysis.masks import agreement, overlap
+from analysis.masks import groups as mask_groups
+from analysis.masks.agreement import sums
 from lottery_ray import streams
 from tests import picked, released
 

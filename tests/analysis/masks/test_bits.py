@@ -10,10 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import feather
 
-from analysis import bits, mask_rows
-from lottery_ray import masks
+from analysis.masks import bits
+from analysis.masks import rows as mask_rows
 from lottery_ray.errors import InputError
-from lottery_ray.masks import Mask, Part
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.masks import Mask, Part
 
 IDENTITY = dict.fromkeys(masks.IDENTITY)
 SETTINGS = settings(

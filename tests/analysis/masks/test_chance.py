@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis import chance, random_masks
+from analysis.masks import chance, random_masks
 
 SETTINGS = settings(max_examples=40, deadline=None)
 STRATUM = st.integers(0, 5).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(0, n)))

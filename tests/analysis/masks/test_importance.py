@@ -11,13 +11,14 @@ import pyarrow as pa
 import pytest
 from scipy import stats
 
-from analysis import importance, records
-from lottery_ray import masks
-from lottery_ray.nodes import Search, Structured, key
-from lottery_ray.published import import_published
-from lottery_ray.store import Store
+from analysis.masks import importance
+from analysis.records import root as records
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.nodes import Search, Structured, key
+from lottery_ray.experiment.study import PRESETS
+from lottery_ray.storage.published import import_published
+from lottery_ray.storage.store import Store
 from lottery_ray.streams import generator
-from lottery_ray.study import PRESETS
 from tests import picked, released
 from tests.planted import Planted
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.pretrained_overlap import COLUMNS, pretrained_overlap
-from analysis.records import MaskFile
-from lottery_ray import masks
+from analysis.masks.pretrained_overlap import COLUMNS, pretrained_overlap
+from analysis.records.root import MaskFile
+from lottery_ray.experiment import masks
 from tests import picked
 
 N = 60_000

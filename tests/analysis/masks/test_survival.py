@@ -8,11 +8,12 @@ import pytest
 import torch
 from transformers.models.auto import AutoModelForSequenceClassification
 
-from analysis import survival
-from analysis.records import MaskFile
-from lottery_ray import masks, models
+from analysis.masks import survival
+from analysis.records.root import MaskFile
+from lottery_ray.experiment import masks
+from lottery_ray.networks import weights as models
 from tests import picked, released
-from tests.test_families import CONFIGS
+from tests.networks.test_families import CONFIGS
 
 IDENTITY = dict.fromkeys(masks.IDENTITY)
 

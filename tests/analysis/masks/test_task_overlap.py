@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.records import MaskFile
-from analysis.task_overlap import task_overlap
-from lottery_ray import masks
+from analysis.masks.task_overlap import task_overlap
+from analysis.records.root import MaskFile
+from lottery_ray.experiment import masks
 from tests import picked, released
 
 

@@ -9,18 +9,22 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis import agreement, evidence, mask_groups, overlap, published, records
-from analysis.cells import rows
-from analysis.claims import COLUMNS, claims
-from analysis.gaps import unpaired_gaps
-from analysis.paper_claims import CONTRADICTED, OPEN, SUPPORTED
-from analysis.searches import searches
-from analysis.statistics import NETWORK
-from analysis.statistics import summary as over_seeds
-from lottery_ray.published import import_published
-from lottery_ray.store import Store
+from analysis.formats import rows
+from analysis.masks import agreement, overlap
+from analysis.masks import groups as mask_groups
+from analysis.paper import evidence, published
+from analysis.paper.judged import COLUMNS, claims
+from analysis.paper.stated import CONTRADICTED, OPEN, SUPPORTED
+from analysis.records import root as records
+from analysis.records.searches import searches
+from analysis.scores.gaps import unpaired_gaps
+from analysis.scores.statistics import NETWORK
+from analysis.scores.statistics import summary as over_seeds
+from lottery_ray.storage.published import import_published
+from lottery_ray.storage.store import Store
+from tests.places import SHARED
 
-PAPER = Path(__file__).parents[2] / "shared" / "paper"
+PAPER = SHARED / "paper"
 ABSTRACT = (
     "Large Transformer-based models were shown to be reducible to a smaller number of self-attention"
     " heads and layers. We consider this phenomenon from the perspective of the lottery ticket"

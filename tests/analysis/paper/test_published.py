@@ -1,7 +1,6 @@
 """The code against what the paper's authors released: their masks, and the numbers that follow from them."""
 
 from itertools import islice
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,12 +8,16 @@ import pytest
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 
-from lottery_ray import masks, models, search, streams, tickets
-from lottery_ray.masks import Mask
-from lottery_ray.models import Network
-from lottery_ray.nodes import Kind
+from lottery_ray import streams
+from lottery_ray.experiment import draws as tickets
+from lottery_ray.experiment import masks, search
+from lottery_ray.experiment.masks import Mask
+from lottery_ray.experiment.nodes import Kind
+from lottery_ray.networks import weights as models
+from lottery_ray.networks.weights import Network
+from tests.places import SHARED
 
-RELEASED = Path(__file__).parents[2] / "shared" / "paper" / "masks.parquet"
+RELEASED = SHARED / "paper" / "masks.parquet"
 NAMES = {
     "CoLA": "cola",
     "SST-2": "sst2",

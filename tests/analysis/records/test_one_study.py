@@ -7,9 +7,9 @@ import pytest
 
 from analysis import analyse
 from lottery_ray.errors import InputError
-from lottery_ray.nodes import Node, Pretrain, Published
-from lottery_ray.store import Store
-from lottery_ray.study import PRESETS
+from lottery_ray.experiment.nodes import Node, Pretrain, Published
+from lottery_ray.experiment.study import PRESETS
+from lottery_ray.storage.store import Store
 from tests.planted import Planted
 
 STUDY = replace(

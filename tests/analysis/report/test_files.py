@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis import Analysis, analyse, tidy
-from analysis.page import latex, tables
-from analysis.page.table import Cell, Table, plain
-from lottery_ray.study import PRESETS
+from analysis import Analysis, analyse
+from analysis.report import latex, tidy
+from analysis.report.page import tables
+from analysis.report.page.table import Cell, Table, plain
+from lottery_ray.experiment.study import PRESETS
 from tests.planted import Planted
 
 PDFLATEX = shutil.which("pdflatex")

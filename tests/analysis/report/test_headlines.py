@@ -7,15 +7,17 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from analysis import Analysis, analyse, terminal
-from analysis.cells import rows
-from analysis.headlines import headlines, plain
-from analysis.page.claims import quotes
-from lottery_ray.published import import_published
-from lottery_ray.study import PRESETS
+from analysis import Analysis, analyse
+from analysis.formats import rows
+from analysis.report import terminal
+from analysis.report.page.claims import quotes
+from analysis.report.words.headlines import headlines, plain
+from lottery_ray.experiment.study import PRESETS
+from lottery_ray.storage.published import import_published
+from tests.places import SHARED
 from tests.planted import Planted
 
-PAPER = Path(__file__).parents[2] / "shared" / "paper"
+PAPER = SHARED / "paper"
 DEMO = PRESETS["demo"].study
 with_paper = pytest.mark.skipif(not PAPER.exists(), reason="the paper's files are not beside the checkout")
 

@@ -18,16 +18,19 @@ import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
-from analysis import analyse, figures, report
-from analysis.page import columns, tables
-from analysis.page.sections import PLANS
-from analysis.page.table import table as tabulated
-from lottery_ray.nodes import Finetune, Pretrain
-from lottery_ray.published import import_published
-from lottery_ray.study import PRESETS, RELEASED
+from analysis import analyse
+from analysis.report import figures
+from analysis.report import write as report
+from analysis.report.page import columns, tables
+from analysis.report.page.sections import PLANS
+from analysis.report.page.table import table as tabulated
+from lottery_ray.experiment.nodes import Finetune, Pretrain
+from lottery_ray.experiment.study import PRESETS, RELEASED
+from lottery_ray.storage.published import import_published
+from tests.places import SHARED
 from tests.planted import Planted
 
-PAPER = Path(__file__).parents[2] / "shared" / "paper"
+PAPER = SHARED / "paper"
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = (
     "--headless",

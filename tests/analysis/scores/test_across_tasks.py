@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.anova import anova_lm
 
-from analysis.across_tasks import COLUMNS, across_tasks, model
-from analysis.gaps import COMPARISON
-from analysis.spread import COLUMNS as SPREAD
-from analysis.spread import spread
-from analysis.statistics import CONFIDENCE, NETWORK
+from analysis.scores.across_tasks import COLUMNS, across_tasks, model
+from analysis.scores.gaps import COMPARISON
+from analysis.scores.spread import COLUMNS as SPREAD
+from analysis.scores.spread import spread
+from analysis.scores.statistics import CONFIDENCE, NETWORK
 from lottery_ray import streams
 
 ROUNDS = 2000

@@ -12,17 +12,18 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
-from analysis import devset, records
-from analysis.cells import rows
-from analysis.effects import MOST_SEEDS, POWER, effect, seeds_needed
-from analysis.gaps import COMPARISON, GAP, INDEPENDENT, gaps, holm, t_test, unpaired_gaps
-from analysis.records import Root
-from analysis.scores import scores
-from analysis.sign_flips import DRAWS, EXACT, least, sign_flips
-from analysis.statistics import CONFIDENCE, summary, t_interval
+from analysis.formats import rows
+from analysis.records import root as records
+from analysis.records.root import Root
+from analysis.scores import dev_sets as devset
+from analysis.scores.effects import MOST_SEEDS, POWER, effect, seeds_needed
+from analysis.scores.gaps import COMPARISON, GAP, INDEPENDENT, gaps, holm, t_test, unpaired_gaps
+from analysis.scores.scores import scores
+from analysis.scores.sign_flips import DRAWS, EXACT, least, sign_flips
+from analysis.scores.statistics import CONFIDENCE, summary, t_interval
 from lottery_ray import streams
-from lottery_ray.store import Store
-from lottery_ray.study import PRESETS
+from lottery_ray.experiment.study import PRESETS
+from lottery_ray.storage.store import Store
 from tests.planted import DEV, Planted
 
 ROUNDS = 3000
