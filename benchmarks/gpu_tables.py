@@ -11,9 +11,9 @@ from benchmarks import measurement
 from benchmarks.packed_trials import Packed
 from benchmarks.paper_hours import PARTS, Hours
 from benchmarks.roofline import Device, Roofline
-from lottery_ray.experiment.nodes import Precision, Recipe
+from lottery_ray.experiment.recipe import Precision, Recipe
 from lottery_ray.inputs.tasks import GLUE, Task
-from lottery_ray.scheduling.calibration import Calibration
+from lottery_ray.scheduling.costs import Calibration
 
 GOAL = 2.0
 """GPU-hours of the paper's nodes."""

@@ -21,8 +21,8 @@ from transformers import AutoTokenizer
 
 from benchmarks import measurement
 from benchmarks.finetuning import MODEL, SEED, chosen, ours
-from lottery_ray.experiment.nodes import FolderData
-from lottery_ray.inputs.sources import data_sha256
+from lottery_ray.inputs.data import FolderData, data_sha256, split_table
+from lottery_ray.inputs.encoding import Encoded, encode
 from lottery_ray.inputs.tasks import TASKS
 from lottery_ray.networks import batches as data
 from lottery_ray.networks import dropout
@@ -32,14 +32,14 @@ from lottery_ray.training import loop as training
 LONGEST = 128
 
 
-def padded(encoded: data.Encoded) -> data.Encoded:
+def padded(encoded: Encoded) -> Encoded:
     """Every example filled up to LONGEST tokens."""
     tokens = np.zeros((len(encoded), LONGEST), np.int32)
     filled = np.arange(LONGEST) < encoded.lengths[:, None]
     tokens[filled] = encoded.input_ids
     ends = LONGEST * np.arange(1, len(encoded) + 1)
     segments = np.zeros(tokens.size, np.int8)
-    return data.Encoded(tokens.ravel(), segments, ends, encoded.idx, encoded.labels)
+    return Encoded(tokens.ravel(), segments, ends, encoded.idx, encoded.labels)
 
 
 def _fused_attention(
@@ -57,7 +57,7 @@ def _torch_dropout() -> Iterator[None]:
         yield
 
 
-def _all(network: object, encoded: data.Encoded, recipe: object) -> AbstractContextManager[Any]:
+def _all(network: object, encoded: Encoded, recipe: object) -> AbstractContextManager[Any]:
     return nullcontext((encoded, nullcontext))
 
 
@@ -93,12 +93,12 @@ def main(
     """
     torch.set_num_threads(1)
     of, sha256 = TASKS[task], data_sha256(data_folder, TASKS[task])
-    table = data.table(FolderData(sha256), of, "train", {sha256: str(data_folder)})
-    encoded = data.encode(table, of, AutoTokenizer.from_pretrained(MODEL), LONGEST)
+    table = split_table(FolderData(sha256), of, "train", {sha256: str(data_folder)})
+    encoded = encode(table, of, AutoTokenizer.from_pretrained(MODEL), LONGEST)
     words = padded(encoded)
     drawn = chosen(encoded, np.random.default_rng(SEED).permutation(len(encoded))[: 32 * steps])
 
-    def step(rows: data.Encoded, without: AbstractContextManager[Any], precision: Any = "fp32") -> float:
+    def step(rows: Encoded, without: AbstractContextManager[Any], precision: Any = "fp32") -> float:
         with without:
             return ours(MODEL, of, rows, words, precision)
 

@@ -27,22 +27,16 @@ from rich.console import Console
 
 from benchmarks import measurement, stand_in
 from benchmarks.sweep_overhead import Row, keep, row, show
-from lottery_ray.experiment.nodes import (
-    NODE_TYPES,
-    Finetune,
-    Magnitude,
-    Node,
-    Pretrain,
-    Search,
-    parents,
-    sources_of,
-)
+from lottery_ray.experiment.graph import NODE_KINDS, Node, parents
+from lottery_ray.experiment.methods import Magnitude
+from lottery_ray.experiment.nodes import Finetune, Pretrain, Search, sources_of
 from lottery_ray.experiment.plan import Plan
 from lottery_ray.experiment.study import Site
 from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.scheduling.costs import cost
 from lottery_ray.scheduling.forecast import lower_bound, makespan
-from lottery_ray.scheduling.progress import Progress
-from lottery_ray.scheduling.schedule import Schedule, cost, remaining_path
+from lottery_ray.scheduling.progress import SweepProgress
+from lottery_ray.scheduling.schedule import Schedule, remaining_path
 from lottery_ray.storage.store import Store
 
 SHARES = {
@@ -98,10 +92,10 @@ def simulate(
     known: the durations that its order goes by; a first sweep has nothing but `cost`. gpus: of the nodes that
     take several slots, which the most urgent node waits for.
     """
-    from lottery_ray.executors.tune import GraphSearcher, Job, of
+    from lottery_ray.executors.tune import GraphSearcher, Job, node_of
 
     with tempfile.TemporaryDirectory(prefix="lottery_ray_makespan_") as root:
-        progress = Progress(tuple(nodes), set(), Console(file=io.StringIO()))
+        progress = SweepProgress(tuple(nodes), set(), Console(file=io.StringIO()))
         store, site = Store.open(root, create=True), Site(root)
         searcher = GraphSearcher(Plan(tuple(nodes)), store, progress, site, 1.0, with_canaries=False)
     paths: dict[Job, float] = {node: path for node, path in remaining_path(nodes, known).items()}  # noqa: C416
@@ -113,14 +107,14 @@ def simulate(
         while isinstance(searcher.suggest(str(asked)), dict):
             asked += 1
         trial = searcher.most_urgent(searcher.waiting)
-        if trial is not None and width.get(of(searcher.waiting[trial]), 1) <= free:
-            node = of(searcher.waiting.pop(trial))
+        if trial is not None and width.get(node_of(searcher.waiting[trial]), 1) <= free:
+            node = node_of(searcher.waiting.pop(trial))
             progress.started(node)
             free -= width.get(node, 1)
             heapq.heappush(running, (now + seconds[node] + between, int(trial)))
         else:
             now, number = heapq.heappop(running)
-            free += width.get(of(searcher.trials[str(number)]), 1)
+            free += width.get(node_of(searcher.trials[str(number)]), 1)
             searcher.on_trial_complete(str(number))
     return now - between
 
@@ -193,7 +187,7 @@ def several(
     chain = max(remaining_path(nodes, seconds.__getitem__).values())
     rows = []
     for width in (2, 4):
-        for name, kinds in (("fine-tuning", (Finetune,)), ("all", NODE_TYPES)):
+        for name, kinds in (("fine-tuning", (Finetune,)), ("all", NODE_KINDS)):
             long = [node for node in nodes if seconds[node] > chain / 5 and isinstance(node, kinds)]
             faster = {**seconds, **{node: seconds[node] / width / efficiency for node in long}}
             found = simulate(nodes, faster, slots, between, gpus=dict.fromkeys(long, width))

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lottery_ray.experiment.nodes import Finetune, Node, Pretrain
+from lottery_ray.experiment.graph import Node
+from lottery_ray.experiment.nodes import Finetune, Pretrain
 from lottery_ray.experiment.plan import plan
 from lottery_ray.experiment.study import PRESETS
-from lottery_ray.scheduling.calibration import Calibration
+from lottery_ray.scheduling.costs import Calibration
 from lottery_ray.scheduling.forecast import Forecast
 
 PARTS = ("load", "encode", "train", "score", "importance")

@@ -17,11 +17,13 @@ from scipy import stats
 
 from benchmarks import measurement
 from benchmarks.finetuning import MODEL
-from lottery_ray.experiment.nodes import Finetune, Precision, Recipe, key
+from lottery_ray.experiment.graph import key
+from lottery_ray.experiment.nodes import Finetune
 from lottery_ray.experiment.plan import Plan, plan
+from lottery_ray.experiment.recipe import Precision, Recipe
 from lottery_ray.experiment.study import Site, Study
 from lottery_ray.inputs.tasks import TASKS
-from lottery_ray.scheduling.progress import Progress
+from lottery_ray.scheduling.progress import SweepProgress
 from lottery_ray.storage.store import Store
 
 MARGIN = 0.98
@@ -40,7 +42,7 @@ def run(plans: list[Plan], root: Path) -> dict[str, float]:
     store = Store.open(str(root), create=True)
     nodes = tuple(node for found in plans for node in found.nodes)
     done = store.recorded()
-    progress = Progress(nodes, {node for node in nodes if key(node) in done}, Console())
+    progress = SweepProgress(nodes, {node for node in nodes if key(node) in done}, Console())
     if len(progress.done) < len(nodes):
         with progress:
             run_plan(Plan(nodes, plans[0].folders), Site(str(root), gpus_per_trial=0), progress)

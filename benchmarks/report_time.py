@@ -23,18 +23,11 @@ from benchmarks import measurement
 from lottery_ray import streams
 from lottery_ray.experiment import masks
 from lottery_ray.experiment.draws import PAPER_SEEDS, RELEASED_TASKS
-from lottery_ray.experiment.nodes import (
-    Finetune,
-    HubData,
-    HubModel,
-    Magnitude,
-    Node,
-    Search,
-    Structured,
-    Ticket,
-    key,
-    labels,
-)
+from lottery_ray.experiment.graph import Node, key, labels
+from lottery_ray.experiment.methods import Magnitude, Structured
+from lottery_ray.experiment.nodes import Finetune, Search, Ticket
+from lottery_ray.inputs.data import HubData
+from lottery_ray.inputs.models import HubModel
 from lottery_ray.inputs.tasks import GLUE
 from lottery_ray.storage.published import BERT_BASE
 from lottery_ray.storage.store import Store

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from benchmarks.device_passes import Placed, flops, steps, timed
-from lottery_ray.experiment.nodes import Precision
-from lottery_ray.networks.weights import Network
+from lottery_ray.experiment.recipe import Precision
+from lottery_ray.networks.network import Network
 
 DTYPES: Mapping[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16}
 REPEATS = 10

@@ -26,11 +26,13 @@ from rich.console import Console
 
 from benchmarks import measurement
 from benchmarks.stand_in import span, wait_for_all
-from lottery_ray.experiment.nodes import Finetune, Node, Pretrain, key
+from lottery_ray.experiment.graph import Node, key
+from lottery_ray.experiment.nodes import Finetune, Pretrain
 from lottery_ray.experiment.plan import Plan, plan
 from lottery_ray.experiment.study import PRESETS, Site
-from lottery_ray.scheduling.progress import Progress
+from lottery_ray.scheduling.progress import SweepProgress
 from lottery_ray.storage.store import Store
+from lottery_ray.trial.node import run_node
 
 STUDY = replace(
     PRESETS["demo"].study, seeds=(1, 2), kinds=("good", "random", "bad", "pretrained"), baselines=()
@@ -49,13 +51,12 @@ class Shares:
 
 def prepared(root: str) -> Plan:
     """The study's plan, in a new root that has its model."""
-    from lottery_ray.trial import node as trial
 
     planned = plan(STUDY)
     Store.open(root, create=True)
     for node in planned.nodes:
         if isinstance(node, Pretrain):
-            trial.run(node, root, {}, cpu=True)
+            run_node(node, root, {}, cpu=True)
     return planned
 
 
@@ -65,7 +66,7 @@ def swept(planned: Plan, root: str, slots: int) -> Shares:
 
     store = Store.open(root)
     done = {node for node in planned.nodes if store.read(key(node))}
-    progress = Progress(planned.nodes, set(done), Console(file=io.StringIO()))
+    progress = SweepProgress(planned.nodes, set(done), Console(file=io.StringIO()))
     run_plan(planned, Site(root, (os.cpu_count() or 1) / slots, 0.0), progress, run=partial(_trial, slots))
     assert not progress.failures, progress.failures
     spans: dict[str, list[tuple[float, float]]] = {}
@@ -88,15 +89,14 @@ def shares(begin: float, slots: list[list[tuple[float, float]]]) -> Shares:
 
 
 def _trial(slots: int, node: Node, root: str, folders: dict[str, str], **options: Any) -> None:
-    """`trial.run` in a process that is warm."""
-    from lottery_ray.trial import node as trial
+    """`run_node` in a process that is warm."""
 
     warm = Path(root) / "warm"
     if not (warm / str(os.getpid())).exists():
         assert isinstance(node, Finetune)
-        trial.run(replace(node, seed=os.getpid(), train_limit=64), root, folders, **options)
+        run_node(replace(node, seed=os.getpid(), train_limit=64), root, folders, **options)
         wait_for_all(warm, slots)
-    record = trial.run(node, root, folders, **options)
+    record = run_node(node, root, folders, **options)
     processes = Path(root) / "processes"
     processes.mkdir(exist_ok=True)
     (processes / record.key).write_text(str(os.getpid()))

@@ -18,10 +18,11 @@ from typing import Any
 
 from rich.console import Console
 
-from lottery_ray.experiment.nodes import Node, Pretrain, key
+from lottery_ray.experiment.graph import Node, key
+from lottery_ray.experiment.nodes import Pretrain
 from lottery_ray.experiment.plan import Plan, plan
 from lottery_ray.experiment.study import Site, Study
-from lottery_ray.scheduling.progress import Progress
+from lottery_ray.scheduling.progress import SweepProgress
 from lottery_ray.storage.store import Store
 
 
@@ -67,7 +68,7 @@ def _drive(work: tuple[Node, ...], seconds: dict[Node, float], slots: int) -> Sw
     share = (os.cpu_count() or 1) * 10_000 // slots / 10_000
     with tempfile.TemporaryDirectory(prefix="lottery_ray_stand_in_") as root:
         store = Store.open(root, create=True)
-        progress = Progress(warm_up + work, set(), Console(file=io.StringIO()))
+        progress = SweepProgress(warm_up + work, set(), Console(file=io.StringIO()))
         before = time.process_time()
         run_plan(Plan(warm_up + work), Site(root, share, 0.0), progress, run=trial)
         cpu = time.process_time() - before

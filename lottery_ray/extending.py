@@ -1,84 +1,88 @@
 """What users add from a file or an installed package: tasks, criteria, kinds of ticket, adapters.
 
-An extension calls the functions below when it is imported, which a plan does, and then every process that
-runs a node, after a check that it is what was planned. A file's source travels with the plan. Tasks and
-adapters are data, and part of the nodes themselves; of a function a node has the name and the sha256 of the
-source it is in, the file's or that of all .py files of its package.
+An extension calls the functions below when it is imported; all that its file may import is here, too. Tasks
+and adapters are data, and part of the nodes themselves; of a function a node has the name and the sha256 of
+the source it is in, the file's or that of all .py files of its package.
 """
 
-import hashlib
 import importlib
-import json
-import linecache
-import os
-import platform
 import re
 import sys
-import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from types import ModuleType
-from typing import Any, TypeVar
-
-import numpy as np
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.masks import Mask, Part, sizes
-from lottery_ray.experiment.nodes import KINDS as TICKET_KINDS
+from lottery_ray.experiment.extensions import (
+    CRITERIA,
+    ORIGINS,
+    OWN_KINDS,
+    WEIGHT_CRITERIA,
+    Added,
+    origin_of,
+    source_sha256,
+)
+from lottery_ray.experiment.masks import Mask, sizes, structured_mask
+from lottery_ray.experiment.nodes import KINDS
+from lottery_ray.experiment.search import Importance
 from lottery_ray.inputs.architectures import ADAPTERS, OWN, REFUSED, Adapter, Architecture
+from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.tasks import EMBEDDED, GLUE, METRIC_NAMES, TASKS, Metric, Task
 
+if TYPE_CHECKING:
+    from lottery_ray.criteria.own import Look, WeightLook
+    from lottery_ray.networks.batches import pack
+    from lottery_ray.networks.network import full_gates
+    from lottery_ray.networks.pruning import prunable, prune
+    from lottery_ray.networks.weights import skeleton
+    from lottery_ray.training.scoring import predict
+
 __all__ = [
+    "ADAPTERS",
     "Adapter",
+    "Encoded",
     "Importance",
+    "Look",
     "Mask",
     "Task",
+    "WeightLook",
     "add_adapter",
     "add_criterion",
     "add_kind",
     "add_task",
     "add_weight_criterion",
+    "full_gates",
+    "pack",
+    "predict",
+    "prunable",
+    "prune",
     "sizes",
+    "skeleton",
+    "structured_mask",
 ]
 
+WITH_TORCH = {
+    "Look": "criteria.own",
+    "WeightLook": "criteria.own",
+    "full_gates": "networks.network",
+    "pack": "networks.batches",
+    "predict": "training.scoring",
+    "prunable": "networks.pruning",
+    "prune": "networks.pruning",
+    "skeleton": "networks.weights",
+}
+"""{name: where it is}. A plan imports extensions, too, and must not load torch for them."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in WITH_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"lottery_ray.{WITH_TORCH[name]}"), name)
+
+
 NAME = re.compile("[a-z][a-z0-9_]*")
-RESERVED = {*TICKET_KINDS, "full", "majority", "random_start", "frozen_encoder"}
+RESERVED = {*KINDS, "full", "majority", "random_start", "frozen_encoder"}
 """Kinds that are there, and other networks of a report."""
-
-
-@dataclass(frozen=True)
-class Importance:
-    """What heads and MLPs are worth; the least go first. heads: float (layers, heads); mlps: float (layers,).
-
-    Of the paper's criterion float64, and heads divided by the l2 norm of their layer.
-    """
-
-    heads: np.ndarray
-    mlps: np.ndarray
-
-
-@dataclass(frozen=True)
-class Added:
-    """A function that a user added.
-
-    sha256: of its source. origin: the file or package that it is in. any_size, every_seed: of a kind of
-    ticket.
-    """
-
-    function: Callable[..., Any]
-    sha256: str
-    origin: str
-    any_size: bool = False
-    every_seed: bool = False
-
-
-CRITERIA: dict[str, Added] = {}
-"""Of heads and MLPs, by name."""
-WEIGHT_CRITERIA: dict[str, Added] = {}
-KINDS: dict[str, Added] = {}
-_origins: dict[tuple[str, str], str] = {}
-"""{(what, name): the file or package that added it}"""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -112,7 +116,7 @@ def add_task(task: Task) -> None:
         _check_free("task", task.name, GLUE | EMBEDDED)
     if task.name not in GLUE | EMBEDDED:
         TASKS[task.name] = task
-    _origins["task", task.name] = _origin(_caller())
+    ORIGINS["task", task.name] = origin_of(_caller())
 
 
 def _metrics(labels: int) -> list[Metric]:
@@ -135,7 +139,7 @@ def add_adapter(model_type: str, adapter: Adapter) -> None:
     if model_type in ADAPTERS and OWN.get(model_type) != architecture:
         _check_free("adapter", model_type, ADAPTERS.keys() - OWN.keys())
     ADAPTERS[model_type], OWN[model_type] = adapter, architecture
-    _origins["adapter", model_type] = _origin(_caller())
+    ORIGINS["adapter", model_type] = origin_of(_caller())
 
 
 def _classes_sha256(model_type: str) -> str | None:
@@ -146,17 +150,17 @@ def _classes_sha256(model_type: str) -> str | None:
     if auto is None or model_type not in own:
         return None
     module = own[model_type].__module__
-    return None if module.startswith("transformers.") else _source_sha256(module)
+    return None if module.startswith("transformers.") else source_sha256(module)
 
 
 def add_criterion(name: str) -> Callable[[F], F]:
-    """Decorate a criterion of heads and MLPs: a function of `criteria.Look` that returns their `Importance`.
+    """Decorate a criterion of heads and MLPs: a function of `Look` that returns their `Importance`.
     It is chosen with --methods structured:NAME (or heads:NAME, mlps:NAME)."""
     return _adding("criterion", CRITERIA, name)
 
 
 def add_weight_criterion(name: str) -> Callable[[F], F]:
-    """Decorate a criterion of weights: a function of `criteria.WeightLook` that returns a score for each,
+    """Decorate a criterion of weights: a function of `WeightLook` that returns a score for each,
     float32 (weights,). It is chosen with --methods magnitude:NAME."""
     return _adding("criterion of weights", WEIGHT_CRITERIA, name)
 
@@ -170,18 +174,18 @@ def add_kind(name: str, *, any_size: bool = False, every_seed: bool = False) -> 
     """
     if name in RESERVED:
         raise InputError(f"The kind {name}: there is one of that name already.")
-    return _adding("kind", KINDS, name, any_size=any_size, every_seed=every_seed)
+    return _adding("kind", OWN_KINDS, name, any_size=any_size, every_seed=every_seed)
 
 
 def _adding(what: str, table: dict[str, Added], name: str, **options: bool) -> Callable[[F], F]:
     _check_name(what, name)
 
     def add(function: F) -> F:
-        origin, sha256 = _origin(function.__module__), _source_sha256(function.__module__)
+        origin, sha256 = origin_of(function.__module__), source_sha256(function.__module__)
         if name in table and table[name].sha256 != sha256:
             _check_free(what, name, (), origin)
         table[name] = Added(function, sha256, origin, **options)
-        _origins[what, name] = origin
+        ORIGINS[what, name] = origin
         return function
 
     return add
@@ -194,147 +198,10 @@ def _check_name(what: str, name: str) -> None:
 
 def _check_free(what: str, name: str, ours: Iterable[str], origin: str | None = None) -> None:
     """A name may be given anew by what gave it before: a file that was edited meanwhile."""
-    origin = origin or _origin(_caller())
-    before = _origins.get((what, name), "lottery_ray itself")
+    origin = origin or origin_of(_caller())
+    before = ORIGINS.get((what, name), "lottery_ray itself")
     if name in ours or before != origin:
         raise InputError(f"The {what} {name}: {before} has one of that name, which is another.")
-
-
-def added(table: dict[str, Added], name: str, sha256: str | None) -> Added:
-    """What a node names. Raises InputError if it is not there, or not what was planned."""
-    if name not in table or table[name].sha256 != sha256:
-        raise InputError(f"{name} is not what the study was planned with; name its source with --extend.")
-    return table[name]
-
-
-def drawn(name: str, sha256: str, goods: Sequence[Mask], like: Mask, rng: np.random.Generator) -> Mask:
-    """The mask that a user's own kind draws. like: one of the right components and size.
-
-    Raises ValueError, in words, if its components are others, or it keeps more or fewer.
-    """
-    kind = added(KINDS, name, sha256)
-    mask = kind.function(goods, rng)
-    if not (isinstance(mask, tuple) and all(isinstance(part, Part) for part in mask)):
-        raise ValueError(f"The kind {name} returned {type(mask).__name__}; it must return a mask.")
-
-    def shape(mask: Mask) -> list[tuple[object, ...]]:
-        return [(p.component, p.layer, p.name, p.shape, p.kept.shape, p.kept.dtype) for p in mask]
-
-    if shape(mask) != shape(like):
-        raise ValueError(f"The kind {name} returned a mask of other parts than good's, or not of bool.")
-    if not kind.any_size and sizes(mask) != sizes(like):
-        own, right = (
-            ", ".join(f"{size['kept']} of {size['of']} ({part})" for part, size in sizes(one).items())
-            for one in (mask, like)
-        )
-        raise ValueError(
-            f"The kind {name} keeps {own}; good keeps {right}. It must keep as many, or say any_size=True."
-        )
-    return tuple(replace(part, score=None) for part in mask)
-
-
-@dataclass(frozen=True)
-class Extension:
-    """A file or a module with what a user adds, as a study was planned with it.
-
-    name: a file's path where the study was planned, or a module's dotted name. sha256: of its source. source:
-    a file's.
-    """
-
-    name: str
-    sha256: str = ""
-    source: str | None = None
-
-
-def load(names: Iterable[str]) -> tuple[Extension, ...]:
-    """Import extensions, files or installed modules, to plan with them.
-
-    Raises InputError, in one line, if one does not exist, fails, or adds nothing.
-    """
-    found = []
-    for name in dict.fromkeys(names):
-        extension = _read(name)
-        module = _imported(extension, f"--extend {name}")
-        if _origin(module) not in _origins.values():
-            raise InputError(
-                f"--extend {name}: it adds nothing; call add_task, add_adapter, add_criterion,"
-                " add_weight_criterion or add_kind of lottery_ray.extending in it."
-            )
-        found.append(replace(extension, sha256=_source_sha256(module)))
-    return tuple(found)
-
-
-def load_planned(extensions: Iterable[Extension]) -> None:
-    """Import the extensions of a plan in a process that runs nodes. Raises InputError if one fails here, or
-    is not what the study was planned with."""
-    for extension in extensions:
-        where = f"{extension.name} on {platform.node()}"
-        module = _imported(extension, where)
-        if _source_sha256(module) != extension.sha256:
-            raise InputError(f"{where} is not what the study was planned with; install the same everywhere.")
-
-
-def _read(name: str) -> Extension:
-    path = Path(name).expanduser()
-    if path.suffix != ".py" and os.sep not in name:
-        return Extension(name)
-    try:
-        source = path.read_bytes().decode()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise InputError(f"--extend {name}: cannot be read ({why}).") from None
-    return Extension(str(path.resolve()), source=source)
-
-
-_files: dict[str, Extension] = {}
-"""{module: the file that it is}"""
-
-
-def _imported(extension: Extension, where: str) -> str:
-    """The name of its module, which is imported once in a process. where: it is, in words."""
-    try:
-        if extension.source is not None:
-            return _of_file(extension, extension.source)
-        importlib.import_module(extension.name)
-        return extension.name
-    except (Exception, SystemExit) as error:
-        missing = error.name if isinstance(error, ModuleNotFoundError) else None
-        # a part of its name, not something that it imports
-        if extension.source is None and missing and f"{extension.name}.".startswith(f"{missing}."):
-            raise InputError(f"{where}: no such .py file, and no installed module.") from None
-        raise _failed(extension, where, error) from error
-
-
-def _of_file(extension: Extension, source: str) -> str:
-    path = Path(extension.name)
-    sha256 = hashlib.sha256(source.encode()).hexdigest()
-    name = f"{path.stem}_{sha256[:16]}"
-    if name not in sys.modules:
-        # tracebacks and debuggers show its lines where there is no such file
-        lines = source.splitlines(keepends=True)
-        linecache.cache[extension.name] = len(source), None, lines, extension.name
-        module = ModuleType(name)
-        module.__file__ = extension.name
-        sys.modules[name], _files[name] = module, replace(extension, sha256=sha256)
-        try:
-            exec(compile(source, extension.name, "exec", dont_inherit=True), module.__dict__)
-        except BaseException:
-            del sys.modules[name]
-            raise
-    return name
-
-
-def _failed(extension: Extension, where: str, error: BaseException) -> InputError:
-    """What it raised, and the file and line that it came from, in a line."""
-    what = str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-    if isinstance(error, SyntaxError):
-        line = f"{error.filename}, line {error.lineno}"
-        what = f"{type(error).__name__}: {error.msg}"
-    else:
-        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename != __file__]
-        last = [frame for frame in frames if frame.filename == extension.name] or frames
-        line = f"{last[-1].filename}, line {last[-1].lineno}"
-    return InputError(f"{where}: {' '.join(what.split())} ({line})")
 
 
 def _caller() -> str:
@@ -347,23 +214,3 @@ def _callers() -> Iterator[str]:
     while frame.f_back:
         frame = frame.f_back
         yield frame.f_globals.get("__name__", "")
-
-
-def _origin(module: str) -> str:
-    """The file or the package that a module is of."""
-    return _files[module].name if module in _files else module.partition(".")[0]
-
-
-def _source_sha256(module: str) -> str:
-    """Of the extension's file, or of all .py files of the package that a module is in."""
-    if module in _files:
-        return _files[module].sha256
-    top = sys.modules[module.partition(".")[0]]
-    folders = [Path(folder) for folder in getattr(top, "__path__", [])]
-    files = {path.relative_to(folder).as_posix(): path for folder in folders for path in folder.rglob("*.py")}
-    if not files:
-        if not getattr(top, "__file__", None):
-            raise InputError(f"A function of {module} is in no file; write it into one, and name that.")
-        files = {"": Path(str(top.__file__))}
-    content = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -1,9 +1,27 @@
-"""The C library's allocator, set for training on a CPU."""
+"""What this machine has and takes: the C library's allocator, memory, and the notice that it will be taken
+away."""
 
 import ctypes
 import functools
 import platform
+import re
+import resource
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
+
+NOTICE = Path(tempfile.gettempdir()) / "lottery_ray_preemption_notice"
+"""Touched when this machine was given notice (`cluster.preemption`)."""
+
+
+def noticed_since(moment: float) -> bool:
+    """Whether this machine was given notice after a moment (time.time())."""
+    try:
+        return NOTICE.stat().st_mtime > moment
+    except FileNotFoundError:
+        return False
 
 
 @functools.cache
@@ -28,3 +46,20 @@ def trim() -> None:
     """Return what is not in use to the kernel."""
     if libc := reuse_blocks():
         libc.malloc_trim(0)
+
+
+def peak_memory() -> float:
+    """MiB that this process has taken at its peak since `forget_peak`; where the system cannot tell, since it
+    began."""
+    status = Path("/proc/self/status")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text() if status.exists() else "")
+    if found:
+        return int(found[1]) / 1024
+    # in bytes on a Mac
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def forget_peak() -> None:
+    """Measure the peak anew. A sandbox may refuse, and then it is of the process so far."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")

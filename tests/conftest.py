@@ -11,9 +11,9 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification
 
-from lottery_ray.networks import weights as models
-from lottery_ray.networks.batches import Encoded
-from lottery_ray.networks.weights import Network
+from lottery_ray.inputs.encoding import Encoded
+from lottery_ray.networks.network import Network
+from lottery_ray.networks.packing import PACKED
 from tests.folders import bert_config
 from tests.studies import NODES, command, make_inputs, run
 
@@ -59,7 +59,7 @@ def tiny_bert() -> Callable[..., Network]:
     def make(dtype: torch.dtype = torch.float32, labels: int = 2, dropout: float = 0.0) -> Network:
         torch.manual_seed(0)
         config = bert_config(labels, dropout)
-        model = BertForSequenceClassification._from_config(config, attn_implementation=models.PACKED)
+        model = BertForSequenceClassification._from_config(config, attn_implementation=PACKED)
         return Network(model.to(dtype)).eval()
 
     return make

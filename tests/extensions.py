@@ -14,7 +14,8 @@ import torch
 from transformers import BertForSequenceClassification, RoFormerConfig, RoFormerForSequenceClassification
 
 from lottery_ray import extending
-from lottery_ray.experiment.nodes import key, title
+from lottery_ray.experiment.extensions import CRITERIA, WEIGHT_CRITERIA
+from lottery_ray.experiment.graph import key, title
 from lottery_ray.experiment.plan import Plan, plan
 from lottery_ray.experiment.study import Study
 from lottery_ray.inputs import architectures as adapters
@@ -39,7 +40,7 @@ def for_now() -> Iterator[None]:
     """What is added within is gone afterwards."""
     tables: list[dict[Any, Any]] = [
         *(tasks.TASKS, tasks.RECORDED, adapters.ADAPTERS, adapters.OWN),
-        *(extending.CRITERIA, extending.WEIGHT_CRITERIA, extending.KINDS, extending._origins),
+        *(CRITERIA, WEIGHT_CRITERIA, extending.KINDS, extending._origins),
     ]
     before = [table.copy() for table in tables]
     yield

@@ -10,7 +10,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification
 
 from lottery_ray.inputs import language
-from lottery_ray.inputs.sources import data_files
+from lottery_ray.inputs.tables import data_files
 from lottery_ray.inputs.tasks import TASKS, Task
 from lottery_ray.trial.pretrain import make_tokenizer
 

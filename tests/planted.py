@@ -11,19 +11,9 @@ import pyarrow as pa
 from lottery_ray import streams
 from lottery_ray.experiment import draws as tickets
 from lottery_ray.experiment import masks
-from lottery_ray.experiment.nodes import (
-    SUPER,
-    Finetune,
-    Node,
-    NullDraws,
-    Pretrain,
-    Search,
-    Size,
-    Structured,
-    Ticket,
-    key,
-    labels,
-)
+from lottery_ray.experiment.graph import Node, key, labels
+from lottery_ray.experiment.methods import Structured
+from lottery_ray.experiment.nodes import SUPER, Finetune, NullDraws, Pretrain, Search, Size, Ticket
 from lottery_ray.experiment.plan import plan
 from lottery_ray.experiment.study import Study
 from lottery_ray.inputs.tasks import TASKS, pruning_score, score

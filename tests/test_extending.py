@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.nodes import Finetune, key
+from lottery_ray.experiment.graph import key
+from lottery_ray.experiment.nodes import Finetune
 from lottery_ray.experiment.plan import plan
 from lottery_ray.extending import add_task
 from lottery_ray.inputs import tasks

@@ -14,7 +14,8 @@ from analysis.records import method_names as variants
 from analysis.records import network_names as networks
 from analysis.scores import dev_sets as devset
 from lottery_ray.experiment import masks
-from lottery_ray.experiment.nodes import Finetune, Node, Search
+from lottery_ray.experiment.graph import Node
+from lottery_ray.experiment.nodes import Finetune, Search
 from lottery_ray.experiment.search import largest_of
 from lottery_ray.inputs import tasks
 from lottery_ray.inputs.tasks import TASKS, Metric, score

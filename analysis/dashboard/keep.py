@@ -23,9 +23,10 @@ from analysis.dashboard import study_run, workspace
 from analysis.dashboard.study_run import Progress, Shown
 from analysis.tables import analyse
 from lottery_ray.errors import InputError
-from lottery_ray.storage.store import Store, digest, sha256
+from lottery_ray.identity import digest, file_sha256
+from lottery_ray.storage.store import Store
 from lottery_ray.tracking.settings import Tracking
-from lottery_ray.tracking.wandb_run import FOLDER, WandbRun, start
+from lottery_ray.tracking.wandb_run import WANDB_FOLDER, WandbRun, start_run
 
 EVERY = 10.0
 """Seconds between two looks at the root."""
@@ -36,7 +37,7 @@ SILENT = 900.0
 LAST_SECONDS = 300.0
 """The longest that a sweep waits for the last update."""
 LATE = "W&B: the dashboard's last update did not come in time; jobs/dashboard.py makes it."
-SIGN = f"{FOLDER}/dashboard.json"
+SIGN = f"{WANDB_FOLDER}/dashboard.json"
 
 
 @dataclass
@@ -66,7 +67,7 @@ class Dashboard:
     def __post_init__(self) -> None:
         # where wandb sync looks for the tables of an offline run
         if self.store.local:
-            os.environ.setdefault("WANDB_DATA_DIR", f"{self.store.path}/{FOLDER}")
+            os.environ.setdefault("WANDB_DATA_DIR", f"{self.store.path}/{WANDB_FOLDER}")
 
     @property
     def id(self) -> str:
@@ -141,7 +142,7 @@ class Dashboard:
         return True
 
     def _begin(self) -> WandbRun:
-        return start(
+        return start_run(
             self.tracking,
             self.store,
             self.warnings,
@@ -170,7 +171,7 @@ class Dashboard:
         """Tables and files that are as they were are not sent again."""
         every = shown.tables | {"tables/failures": study_run.failures(now.failures)}
         digests = {name: digest(table) for name, table in every.items()}
-        digests |= {name: sha256(path) for name, path in shown.files.items()}
+        digests |= {name: file_sha256(path) for name, path in shown.files.items()}
         new = {name for name, value in digests.items() if self._digests.get(name) != value}
         tables = {name: table for name, table in every.items() if name in new and table[1]}
         files = {name: path for name, path in shown.files.items() if name in new}

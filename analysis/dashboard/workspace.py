@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from lottery_ray.storage.store import digest
+from lottery_ray.identity import digest
 from lottery_ray.tracking.wandb_run import AXIS
 
 ABOUT = """

@@ -7,7 +7,6 @@ the machine goes: its trials go on elsewhere without waiting until it stops answ
 
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,20 +18,10 @@ from urllib.request import ProxyHandler, Request, build_opener
 import psutil
 
 from lottery_ray.errors import InputError
-
-NOTICE = Path(tempfile.gettempdir()) / "lottery_ray_preemption_notice"
-"""Touched when this machine was given notice."""
+from lottery_ray.machine import NOTICE
 
 INTERVAL = 5.0
 """Seconds between two looks, as AWS recommends."""
-
-
-def noticed_since(moment: float) -> bool:
-    """Whether this machine was given notice after a moment (time.time())."""
-    try:
-        return NOTICE.stat().st_mtime > moment
-    except FileNotFoundError:
-        return False
 
 
 def aws(url: str) -> bool:

@@ -1,38 +1,16 @@
 """The preflight of a cluster: what would fail on some machine in the middle of a sweep, said before it."""
 
-import os
-import platform
-import shutil
-import subprocess
-import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import ray
 from pyarrow import fs
-from ray.autoscaler.sdk import request_resources
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-import lottery_ray
-from lottery_ray.errors import InputError
+from lottery_ray.cluster.machines import Machine, machines, versions
 from lottery_ray.experiment.plan import Plan
 from lottery_ray.storage.store import Store
-from lottery_ray.trial.work import read_inputs
-
-GPUS = """
-import torch
-for i in range(torch.cuda.device_count()):
-    torch.ones(1, device=i).sum().item()
-print(torch.cuda.device_count())
-"""
-"""In a process of its own, since Ray hides the GPUs from one that has not reserved them."""
-
-SECONDS = 60.0
-"""For a node's answer; its first one waits for a process to start, and for its imports."""
 
 
 @dataclass(frozen=True)
@@ -56,102 +34,7 @@ class Needs:
     skew: float = 5.0
 
 
-class Probe:
-    """Runs on a node."""
-
-    def versions(self) -> dict[str, str]:
-        return versions()
-
-    def clock(self) -> float:
-        return time.time()
-
-    def gpus(self) -> tuple[int, str]:
-        """How many GPUs torch sees and can use, and its complaint if it cannot."""
-        seen = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
-        done = subprocess.run(
-            [sys.executable, "-c", GPUS], env=seen, capture_output=True, text=True, check=False
-        )
-        return (0, done.stderr.strip().rpartition("\n")[2]) if done.returncode else (int(done.stdout), "")
-
-    def write(self, root: str, name: str) -> None:
-        store = Store.open(root)
-        with store.filesystem.open_output_stream(f"{store.path}/{name}") as file:
-            file.write(platform.node().encode())
-
-    def seen(self, root: str, names: list[str]) -> list[str]:
-        """Those of these files that this node can read."""
-        store = Store.open(root)
-        infos = store.filesystem.get_file_info([f"{store.path}/{name}" for name in names])
-        return [name for name, info in zip(names, infos, strict=True) if info.type == fs.FileType.File]
-
-    def inputs(self, plan: Plan) -> None:
-        read_inputs(plan)
-
-    def free(self) -> float:
-        """GB where trials have their scratch."""
-        return shutil.disk_usage(tempfile.gettempdir()).free / 1e9
-
-
-def versions() -> dict[str, str]:
-    """Of what must be equal on all machines."""
-    return {
-        "Ray": ray.__version__,
-        "Python": platform.python_version(),
-        "lottery_ray": lottery_ray.__version__,
-    }
-
-
-@dataclass(frozen=True)
-class Machine:
-    """A node of the cluster and the probe that was sent there. gpus: how many Ray offers."""
-
-    id: str
-    name: str
-    gpus: float
-    probe: Any
-
-    def ask(self, question: str, *arguments: object) -> Any:
-        """The probe's answer.
-
-        Raises what the probe raised, or ray.exceptions.RayError if there is none.
-        """
-        return ray.get(getattr(self.probe, question).remote(*arguments), timeout=SECONDS)
-
-
-def machines() -> list[Machine]:
-    """Every living node of the cluster that this process has joined."""
-    remote = ray.remote(num_cpus=0)(Probe)
-    found = []
-    for node in sorted(
-        (node for node in ray.nodes() if node["Alive"]), key=lambda n: n["NodeManagerAddress"]
-    ):
-        there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-        name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
-        probe = remote.options(scheduling_strategy=there).remote()
-        found.append(Machine(node["NodeID"], name, node["Resources"].get("GPU", 0.0), probe))
-    return found
-
-
-def wait_for_gpus(count: int, seconds: float) -> None:
-    """Ask the autoscaler for so many GPUs, and wait until they are there.
-
-    Raises InputError if they are not within `seconds`.
-    """
-    request_resources(bundles=[{"GPU": 1}] * count)
-    deadline = time.monotonic() + seconds
-    try:
-        while (here := ray.cluster_resources().get("GPU", 0.0)) < count:
-            if time.monotonic() > deadline:
-                raise InputError(
-                    f"--gpus {count}: {here:g} came within {seconds / 60:g} minutes. `ray status` on the head"
-                    " says why: often a quota, or no spot machines to be had."
-                )
-            time.sleep(2)
-    finally:
-        request_resources(bundles=[])
-
-
-def check(needs: Needs) -> list[Check]:
+def check_cluster(needs: Needs) -> list[Check]:
     """Check every node of the cluster that this process has joined, check by check."""
     nodes = machines()
     found = [Check("answers", m.name, *_answers(m)) for m in nodes]

@@ -1,4 +1,4 @@
-"""Evaluation on the dev set: logits, and the importance of heads and MLPs in the same pass.
+"""Importance of heads and MLPs by the gradient, in the pass that scores a network.
 
 Importance is the expected magnitude of the loss's derivative by a component's gate (section 3.2 of the
 paper): I = E_x |dL(x)/dgate|, over examples x. Gates have a row per example, so one backward pass with
@@ -8,59 +8,64 @@ The paper's released code took the derivative of a batch's mean loss and did not
 which gives sum_t |sum_{i<=t} g_i| over batches of 64 in the order of the file: the protocol "cumulative".
 """
 
-from functools import partial
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch.nn import functional as F
 
-from lottery_ray.experiment.nodes import Structured
-from lottery_ray.extending import Importance
+from lottery_ray.experiment.methods import Structured
+from lottery_ray.experiment.search import Importance
+from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.tasks import Task
-from lottery_ray.networks.batches import Encoded, Packed, batches_by_length, pack
-from lottery_ray.networks.weights import Gates, Network, full_gates
+from lottery_ray.networks.batches import Packed, batches_by_length, pack
+from lottery_ray.networks.network import Gates, Network, full_gates
 from lottery_ray.training.micro_batches import MicroBatch, each_once
-
-BATCH = 64
-
-Logits = list[tuple[np.ndarray, torch.Tensor]]
-"""[(rows, float (b, classes))], on the device until all are there, so that no batch waits for a copy."""
-
+from lottery_ray.training.scoring import SCORED_TOGETHER, ByRows, example_losses, in_order
 
 Gradients = tuple[torch.Tensor, torch.Tensor]
 """Of a loss by the gates of heads and of MLPs."""
 
 
-def example_losses(logits: torch.Tensor, labels: torch.Tensor, task: Task) -> torch.Tensor:
-    """(B,): cross-entropy, or the squared error of a regression. logits: (B, classes); labels: (B,)."""
-    logits = logits.float()
-    if task.is_regression:
-        return (logits[:, 0] - labels.float()) ** 2
-    return F.cross_entropy(logits, labels.long(), reduction="none")
+@dataclass(frozen=True)
+class Scored:
+    """What examples are scored with: a network on its device, under a mask of gates with one row."""
+
+    network: Network
+    encoded: Encoded
+    task: Task
+    mask: Gates
+
+    @classmethod
+    def under(
+        cls,
+        network: Network,
+        encoded: Encoded,
+        task: Task,
+        heads: np.ndarray,
+        mlps: np.ndarray,
+        device: torch.device,
+    ) -> "Scored":
+        """heads: bool (layers, heads); mlps: bool (layers,). The network's weights are frozen."""
+        network.eval().requires_grad_(False)
+        return cls(network, encoded, task, full_gates(heads, mlps, device))
+
+    def batch(self, rows: np.ndarray) -> Packed:
+        """Of these rows, on the network's device."""
+        return pack(self.encoded, rows).to(self.mask.heads.device)
 
 
-@torch.no_grad()
-def predict(
-    network: Network,
-    encoded: Encoded,
-    accelerator: Accelerator,
-    gates: Gates | None = None,
-    micro_batch: MicroBatch | None = None,
-) -> np.ndarray:
-    """Logits float32 (n, classes), in the order of `encoded`. network: on its device. gates: in place of the
-    network's own. micro_batch: what fits into memory, as far as it is known."""
-    network.eval()
-    logits: Logits = []
+@dataclass
+class _Sums:
+    """Over examples. Of heads (layers, heads) and of MLPs (layers,), float64.
 
-    def evaluate(rows: np.ndarray) -> None:
-        batch = pack(encoded, rows).to(accelerator.device)
-        logits.append((rows, network(batch, gates).float()))
+    magnitudes: of gradients; gradients: themselves, of which cumulative importance takes the magnitude after
+    every batch. logits: as they came.
+    """
 
-    micro_batch = micro_batch or MicroBatch()
-    for rows in batches_by_length(encoded, BATCH):
-        each_once(rows, micro_batch, evaluate)
-    return _in_order(logits)
+    magnitudes: list[torch.Tensor]
+    gradients: list[torch.Tensor]
+    logits: ByRows = field(default_factory=list)
 
 
 def predict_with_importance(
@@ -77,33 +82,37 @@ def predict_with_importance(
     of masked ones. network: on its device. heads: bool (layers, heads); mlps: bool (layers,). method: which
     importance, and what heads are normalised over. micro_batch: what fits into memory, as far as it is known;
     the batches of cumulative importance stay what they are."""
-    network.eval().requires_grad_(False)
-    mask = full_gates(heads, mlps, accelerator.device)
-    cumulative = method.importance == "cumulative"
-    batches = _in_file_order(encoded) if cumulative else batches_by_length(encoded, BATCH)
-    totals = [torch.zeros_like(gate[0], dtype=torch.float64) for gate in (mask.heads, mask.mlps)]
-    sums = [torch.zeros_like(total) for total in totals]
-    logits: Logits = []
-
-    def evaluate(size: int, rows: np.ndarray) -> None:
-        batch = pack(encoded, rows).to(accelerator.device)
-        count = 1 if cumulative else len(rows)
-        batch_logits, gradients = _by_gates(network, batch, mask, task, count, size if cumulative else 1)
-        for number, gradient in enumerate(gradients):
-            if cumulative:
-                sums[number] += gradient.double()[0]
-            else:
-                totals[number] += gradient.double().abs().sum(0)
-        logits.append((rows, batch_logits))
-
+    scored = Scored.under(network, encoded, task, heads, mlps, accelerator.device)
     micro_batch = micro_batch or MicroBatch()
-    for rows in batches:
-        each_once(rows, micro_batch, partial(evaluate, len(rows)))
-        for total, gradients in zip(totals, sums, strict=True):
-            total += gradients.abs()
-    head_scores, mlp_scores = ((total / len(encoded)).cpu().numpy() for total in totals)
+    none = [torch.zeros_like(gate[0], dtype=torch.float64) for gate in (scored.mask.heads, scored.mask.mlps)]
+    sums = _Sums(none, [total.clone() for total in none])
+    if method.importance == "cumulative":
+        for rows in _in_file_order(encoded):
+            each_once(rows, micro_batch, _add_gradients, scored, sums, len(rows))
+            for total, gradient in zip(sums.magnitudes, sums.gradients, strict=True):
+                total += gradient.abs()
+    else:
+        for rows in batches_by_length(encoded, SCORED_TOGETHER):
+            each_once(rows, micro_batch, _add_magnitudes, scored, sums)
+    head_scores, mlp_scores = ((total / len(encoded)).cpu().numpy() for total in sums.magnitudes)
     over = heads if method.layer_norm == "survivors" else np.ones_like(heads)
-    return _in_order(logits), Importance(normalised(head_scores, over), mlp_scores)
+    return in_order(sums.logits), Importance(normalised(head_scores, over), mlp_scores)
+
+
+def _add_magnitudes(rows: np.ndarray, scored: Scored, sums: _Sums) -> None:
+    """Of every example's own gradient."""
+    logits, gradients = _by_gates(scored, scored.batch(rows), len(rows), 1)
+    for total, gradient in zip(sums.magnitudes, gradients, strict=True):
+        total += gradient.double().abs().sum(0)
+    sums.logits.append((rows, logits))
+
+
+def _add_gradients(rows: np.ndarray, scored: Scored, sums: _Sums, size: int) -> None:
+    """Of the mean loss of a batch of this size, to which these rows contribute."""
+    logits, gradients = _by_gates(scored, scored.batch(rows), 1, size)
+    for total, gradient in zip(sums.gradients, gradients, strict=True):
+        total += gradient.double()[0]
+    sums.logits.append((rows, logits))
 
 
 def predict_with_gradients(
@@ -118,48 +127,37 @@ def predict_with_gradients(
     """Logits float32 (n, classes) of the network under a mask, and the derivatives of every example's loss by
     every gate, those of masked ones too, float32 (n, layers, heads) and (n, layers): all in the order of
     `encoded`."""
-    network.eval().requires_grad_(False)
-    mask = full_gates(heads, mlps, accelerator.device)
+    scored = Scored.under(network, encoded, task, heads, mlps, accelerator.device)
     micro_batch = micro_batch or MicroBatch()
-    found: tuple[Logits, Logits, Logits] = [], [], []
-
-    def evaluate(rows: np.ndarray) -> None:
-        batch = pack(encoded, rows).to(accelerator.device)
-        logits, gradients = _by_gates(network, batch, mask, task, len(rows), 1)
-        for seen, of_rows in zip(found, (logits, *gradients), strict=True):
-            seen.append((rows, of_rows.float()))
-
-    for rows in batches_by_length(encoded, BATCH):
-        each_once(rows, micro_batch, evaluate)
-    logits, by_heads, by_mlps = map(_in_order, found)
+    found: tuple[ByRows, ByRows, ByRows] = [], [], []
+    for rows in batches_by_length(encoded, SCORED_TOGETHER):
+        each_once(rows, micro_batch, _add_each, scored, found)
+    logits, by_heads, by_mlps = map(in_order, found)
     return logits, by_heads, by_mlps
 
 
-def _by_gates(
-    network: Network, batch: Packed, mask: Gates, task: Task, count: int, size: int
-) -> tuple[torch.Tensor, Gradients]:
+def _add_each(rows: np.ndarray, scored: Scored, found: tuple[ByRows, ByRows, ByRows]) -> None:
+    logits, gradients = _by_gates(scored, scored.batch(rows), len(rows), 1)
+    for seen, of_rows in zip(found, (logits, *gradients), strict=True):
+        seen.append((rows, of_rows.float()))
+
+
+def _by_gates(scored: Scored, batch: Packed, count: int, size: int) -> tuple[torch.Tensor, Gradients]:
     """Logits float (B, classes), and the derivatives of the sum of the losses, over `size`, by gates with
     `count` rows: one for each example, or one for all."""
     gates = Gates(
-        mask.heads.repeat(count, 1, 1).requires_grad_(), mask.mlps.repeat(count, 1).requires_grad_()
+        scored.mask.heads.repeat(count, 1, 1).requires_grad_(),
+        scored.mask.mlps.repeat(count, 1).requires_grad_(),
     )
-    logits = network(batch, gates)
-    loss = example_losses(logits, batch.labels, task).sum() / size
+    logits = scored.network(batch, gates)
+    loss = example_losses(logits, batch.labels, scored.task).sum() / size
     by_heads, by_mlps = torch.autograd.grad(loss, (gates.heads, gates.mlps))
     return logits.detach().float(), (by_heads, by_mlps)
 
 
 def _in_file_order(encoded: Encoded) -> list[np.ndarray]:
-    return [np.arange(start, min(start + BATCH, len(encoded))) for start in range(0, len(encoded), BATCH)]
-
-
-def _in_order(logits: Logits) -> np.ndarray:
-    """(n, classes), by row. Raises FloatingPointError if training has diverged."""
-    order = np.argsort(np.concatenate([rows for rows, _ in logits]))
-    ordered: np.ndarray = torch.cat([of_rows for _, of_rows in logits]).cpu().numpy()[order]
-    if not np.isfinite(ordered).all():
-        raise FloatingPointError("The network's logits are not finite: its training has diverged.")
-    return ordered
+    every = np.arange(len(encoded))
+    return np.split(every, every[SCORED_TOGETHER::SCORED_TOGETHER])
 
 
 def normalised(head_scores: np.ndarray, over: np.ndarray) -> np.ndarray:

@@ -5,15 +5,17 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from accelerate import Accelerator
+from torch import nn
 
-from lottery_ray import extending
-from lottery_ray.criteria.gradient import BATCH, example_losses
-from lottery_ray.extending import Importance
+from lottery_ray.experiment.extensions import CRITERIA, WEIGHT_CRITERIA, added
+from lottery_ray.experiment.search import Importance
+from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.tasks import Task
-from lottery_ray.networks.batches import Encoded, batches_by_length, pack
+from lottery_ray.networks.batches import batches_by_length, pack
 from lottery_ray.networks.network import Network
 from lottery_ray.networks.pruning import prunable
 from lottery_ray.training.micro_batches import MicroBatch, each_once
+from lottery_ray.training.scoring import SCORED_TOGETHER, example_losses
 
 
 @dataclass(frozen=True)
@@ -64,16 +66,15 @@ class WeightLook:
         self.network.eval().requires_grad_(False)
         for parameter in parameters:
             parameter.requires_grad_(True)
-
-        def add(rows: np.ndarray) -> None:
-            batch = pack(self.encoded, rows).to(self.accelerator.device)
-            loss = example_losses(self.network(batch), batch.labels, self.task).sum()
-            for total, gradient in zip(sums, torch.autograd.grad(loss, parameters), strict=True):
-                total += gradient
-
-        for rows in batches_by_length(self.encoded, BATCH):
-            each_once(rows, self.micro_batch, add)
+        for rows in batches_by_length(self.encoded, SCORED_TOGETHER):
+            each_once(rows, self.micro_batch, self._add, parameters, sums)
         return _flat(sums) / len(self.encoded)
+
+    def _add(self, rows: np.ndarray, parameters: list[nn.Parameter], sums: list[torch.Tensor]) -> None:
+        batch = pack(self.encoded, rows).to(self.accelerator.device)
+        loss = example_losses(self.network(batch), batch.labels, self.task).sum()
+        for total, gradient in zip(sums, torch.autograd.grad(loss, parameters), strict=True):
+            total += gradient
 
 
 def _flat(tensors: list[torch.Tensor]) -> np.ndarray:
@@ -83,7 +84,7 @@ def _flat(tensors: list[torch.Tensor]) -> np.ndarray:
 
 def importance(name: str, sha256: str | None, look: Look) -> Importance:
     """By a user's own criterion. Raises ValueError, in words, if what it returns cannot rank."""
-    found = extending.added(extending.CRITERIA, name, sha256).function(look)
+    found = added(CRITERIA, name, sha256).function(look)
     if not isinstance(found, Importance):
         raise ValueError(f"The criterion {name} returned {type(found).__name__}; it must return Importance.")
     return Importance(
@@ -95,8 +96,9 @@ def importance(name: str, sha256: str | None, look: Look) -> Importance:
 
 
 def weight_scores(name: str, sha256: str | None, look: WeightLook) -> np.ndarray:
-    """float32 (weights,), by a user's own criterion. Raises ValueError likewise."""
-    found = extending.added(extending.WEIGHT_CRITERIA, name, sha256).function(look)
+    """float32 (weights,), by a user's own criterion. Raises ValueError, in words, if what it returns cannot
+    rank."""
+    found = added(WEIGHT_CRITERIA, name, sha256).function(look)
     scores = _checked(f"weights by the criterion {name}", found, look.weights.shape, np.float32)
     look.network.zero_grad()
     look.network.eval().requires_grad_(False)

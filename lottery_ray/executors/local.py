@@ -8,69 +8,58 @@ from contextlib import contextmanager
 
 import torch
 
-from lottery_ray.errors import InputError
-from lottery_ray.experiment.nodes import Node, key, processes, title
+from lottery_ray.experiment.graph import Node, title
 from lottery_ray.experiment.plan import Plan
 from lottery_ray.experiment.study import Site
-from lottery_ray.scheduling.budget import Budget, units
-from lottery_ray.scheduling.calibration import Calibration, Canary, canaries
-from lottery_ray.scheduling.progress import Progress
+from lottery_ray.scheduling.budget import Budget
+from lottery_ray.scheduling.costs import Calibration, Canary, canaries
+from lottery_ray.scheduling.progress import SweepProgress
 from lottery_ray.tracking.settings import UNTRACKED, Tracking
-from lottery_ray.trial import canary
-from lottery_ray.trial.node import run
+from lottery_ray.trial.canary import measure, run_canary
+from lottery_ray.trial.node import run_node
+from lottery_ray.trial.settings import trial_settings
 
 
 def run_plan(
     plan: Plan,
     site: Site,
-    progress: Progress,
+    progress: SweepProgress,
     track: Tracking = UNTRACKED,
     only: Node | None = None,
 ) -> None:
     """Run what is missing, parents first, on the GPU if there is one.
 
     only: this one node, whose parents are done, after its canary, if it has one.
-
-    Raises InputError if a node has more processes than there are GPUs."""
+    """
     cpu, nodes = _cpu(site), plan.nodes if only is None else (only,)
-    most = max(processes(node) for node in nodes)
-    if not cpu and most > torch.cuda.device_count():
-        raise InputError(f"--recipe.processes {most}: this machine has {torch.cuda.device_count()} GPUs.")
+    settings = trial_settings(plan, site, track, cpu=cpu)
     given = site.gpus_per_trial
-    gpus = 0 if cpu else 1 if given in (None, "packed") else float(given)
+    units = site.cpus_per_trial if cpu else 1.0 if given in (None, "packed") else float(given)
     allowed = Budget(site.budget, "CPU" if cpu else "GPU")
     before = canaries(plan.nodes, progress.done)
     for first in dict.fromkeys(before[node] for node in nodes if node in before):
         progress.started(first.finetune)
-        with _counted(allowed, 0.0, units(1, site, gpus)):
-            measured = canary.run(first.finetune, site.root, plan.folders, cpu=cpu)
+        with _counted(allowed, 0.0, units):
+            measured = run_canary(first.finetune, settings)
         progress.checked(first.finetune, measured)
     for node in nodes:
         if node in progress.done:
             continue
-        expected = progress.forecast.seconds(node) or 0.0, units(processes(node), site, gpus)
-        if allowed.used_up or not allowed.fits(*expected):
-            progress.stopped = allowed.too_little_for(*expected)
+        expected = progress.forecast.seconds(node) or 0.0
+        if allowed.used_up or not allowed.fits(expected, units):
+            progress.stopped = allowed.too_little_for(expected, units)
             return
-        progress.console.print(f"{title(node)} ({key(node)})", highlight=False)
+        progress.console.print(f"{title(node)} ({node.key})", highlight=False)
         progress.started(node)
-        with _counted(allowed, *expected):
-            run(
-                node,
-                site.root,
-                plan.folders,
-                cpu=cpu,
-                keep_retrained=site.keep_retrained,
-                checkpoint_minutes=site.checkpoint_minutes,
-                track=track,
-                extensions=plan.extensions,
-            )
+        with _counted(allowed, expected, units):
+            run_node(node, settings)
         progress.finished(node)
 
 
 def calibrate(plan: Plan, site: Site, first: Iterable[Canary]) -> dict[Canary, Calibration]:
     """What these canaries measure."""
-    return {one: canary.measure(one.finetune, plan.folders, cpu=_cpu(site)) for one in first}
+    settings = trial_settings(plan, site, UNTRACKED, cpu=_cpu(site))
+    return {one: measure(one.finetune, settings) for one in first}
 
 
 def _cpu(site: Site) -> bool:

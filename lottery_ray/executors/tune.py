@@ -14,12 +14,12 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.nodes import Node, key, parents, processes
+from lottery_ray.experiment.graph import Node, parents
 from lottery_ray.experiment.plan import Plan
 from lottery_ray.experiment.study import Site
-from lottery_ray.scheduling.budget import Budget, units
-from lottery_ray.scheduling.calibration import Calibration, Canary, canaries
-from lottery_ray.scheduling.progress import Failure, Progress
+from lottery_ray.scheduling.budget import Budget
+from lottery_ray.scheduling.costs import Calibration, Canary, canaries
+from lottery_ray.scheduling.progress import Failure, SweepProgress
 from lottery_ray.scheduling.schedule import Schedule, remaining_path
 from lottery_ray.storage.store import Store
 
@@ -40,7 +40,7 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
         self,
         plan: Plan,
         store: Store,
-        progress: Progress,
+        progress: SweepProgress,
         site: Site,
         gpus: float,
         *,
@@ -74,10 +74,10 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
             return None
         self.trials[trial_id] = self.waiting[trial_id] = job
         self.budget.handed_out(trial_id, *self._expected(job))
-        node = of(job)
+        node = node_of(job)
         # on object storage each look takes its time, and there are none where nothing was
-        self.old_logs[node] = self.store.error_logs(node) if key(node) in self.begun else set()
-        return {"node": key(node), "canary": isinstance(job, Canary)}
+        self.old_logs[node] = self.store.error_logs(node) if node.key in self.begun else set()
+        return {"node": node.key, "canary": isinstance(job, Canary)}
 
     def _next(self) -> Job | None:
         """The first that the budget allows for."""
@@ -92,9 +92,8 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
 
     def _expected(self, job: Job) -> tuple[float, float]:
         """Seconds, as far as they are known, and GPUs or CPUs."""
-        if isinstance(job, Canary):
-            return 0.0, units(1, self.site, self.gpus)
-        return self.progress.forecast.seconds(job) or 0.0, units(processes(job), self.site, self.gpus)
+        units = self.gpus or self.site.cpus_per_trial
+        return 0.0 if isinstance(job, Canary) else self.progress.forecast.seconds(job) or 0.0, units
 
     def stops_for_budget(self) -> bool:
         """Whether the budget is used up before all is done."""
@@ -114,7 +113,7 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         job = self.trials.pop(trial_id)
-        node = of(job)
+        node = node_of(job)
         self.waiting.pop(trial_id, None)
         self.budget.ended(trial_id)
         if not error:
@@ -136,7 +135,7 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
         cause, log = failure or (self._tune_error(trial_id), "none")
         if isinstance(job, Canary):
             cause += " (in its canary)"
-        dropped = [node for node in map(of, self.schedule.failed(job)) if node != of(job)]
+        dropped = [node for node in map(node_of, self.schedule.failed(job)) if node != node_of(job)]
         self.progress.failed(Failure(node, cause, log), dropped)
 
     def _failure(self, node: Node) -> tuple[str, str] | None:
@@ -157,13 +156,13 @@ class GraphSearcher(Searcher):  # type: ignore[misc]
         return {}
 
     def save(self, checkpoint_path: str) -> None:
-        """Likewise."""
+        """Nothing."""
 
     def restore(self, checkpoint_path: str) -> None:
         raise NotImplementedError("A sweep is resumed by running it again.")
 
 
-def of(job: Job) -> Node:
+def node_of(job: Job) -> Node:
     """The node that a trial is of."""
     return job.finetune if isinstance(job, Canary) else job
 
@@ -208,12 +207,12 @@ class StartedTrials(tune.Callback):  # type: ignore[misc]
         self.searcher.tune_trials[trial.trial_id] = trial
         self.searcher.waiting.pop(trial.trial_id, None)
         self.searcher.budget.started(trial.trial_id)
-        self.searcher.progress.started(of(self.searcher.trials[trial.trial_id]))
+        self.searcher.progress.started(node_of(self.searcher.trials[trial.trial_id]))
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Its machine was taken away after a notice: Tune starts it elsewhere, and counts no failure."""
         self.searcher.budget.stopped(trial.trial_id)
-        self.searcher.progress.running.pop(of(self.searcher.trials[trial.trial_id]), None)
+        self.searcher.progress.running.pop(node_of(self.searcher.trials[trial.trial_id]), None)
 
     def __getstate__(self) -> dict[str, Any]:
         return {}

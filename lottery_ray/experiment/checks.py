@@ -2,30 +2,31 @@
 
 from collections import Counter
 
-from lottery_ray import extending
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.nodes import METHODS, SUPER, Recipe
+from lottery_ray.experiment.extensions import OWN_KINDS
+from lottery_ray.experiment.methods import METHODS, Structured
+from lottery_ray.experiment.nodes import SUPER
 from lottery_ray.experiment.study import (
     BASELINES,
     Study,
-    base_method,
-    is_own,
+    chosen_method,
+    is_own_task,
     is_possible,
     kinds_of,
     known_kinds,
     known_methods,
     task_of,
 )
-from lottery_ray.inputs import sources as inputs
+from lottery_ray.inputs.data import HUB, MADE_HERE
 from lottery_ray.inputs.tasks import EMBEDDED, TASKS
 
 FEW = 500
 """Held-out rows below which a score on them is flagged: its standard error is above .02 at .8."""
 
 
-def check(study: Study) -> None:
+def check_study(study: Study) -> None:
     """Raises InputError, saying what was wrong, where, and what would be right."""
-    if (study.model == inputs.EMBEDDED) != (study.data == inputs.EMBEDDED):
+    if (study.model == MADE_HERE) != (study.data == MADE_HERE):
         raise InputError("The embedded model knows only the embedded data: give both, or neither.")
     _check_names(study)
     _check_once("--tasks", study.tasks)
@@ -45,13 +46,15 @@ def check(study: Study) -> None:
         ("--recipe.epochs", study.recipe.epochs),
         ("--recipe.batch-size", study.recipe.batch_size),
         ("--recipe.threads", study.recipe.threads),
-        ("--recipe.processes", study.recipe.processes),
     ):
         if value is not None and value < 1:
             raise InputError(f"{flag} {value}: must be at least 1.")
     if study.null_draws < 0:
         raise InputError(f"--null-draws {study.null_draws}: must be at least 0.")
-    _check_processes(study.recipe, study.parallel_tasks)
+    if study.recipe.processes != 1:
+        raise InputError(
+            f"--recipe.processes {study.recipe.processes}: must be 1: a training runs in one process."
+        )
     _check_search_data(study)
     _check_sizes(study)
     _check_kinds(study)
@@ -59,11 +62,10 @@ def check(study: Study) -> None:
 
 def _check_names(study: Study) -> None:
     """Of tasks, methods, kinds and baselines."""
-    embedded = study.data == inputs.EMBEDDED
+    embedded = study.data == MADE_HERE
     tasks = [name for name in TASKS if (name in EMBEDDED) == embedded]
     for flag, chosen, known in (
         ("--tasks", study.tasks, tasks),
-        ("--parallel-tasks", study.parallel_tasks, study.tasks),
         ("--methods", study.methods, known_methods()),
         ("--kinds", study.kinds, known_kinds()),
         ("--baselines", study.baselines, BASELINES),
@@ -71,18 +73,8 @@ def _check_names(study: Study) -> None:
         for name in chosen:
             if name not in known:
                 raise InputError(f"{flag} {name}: unknown; choose from {', '.join(known)}.")
-    if study.data == inputs.HUB and (own := [name for name in study.tasks if is_own(name)]):
+    if study.data == HUB and (own := [name for name in study.tasks if is_own_task(name)]):
         raise InputError(f"--tasks {own[0]}: its data is not on the hub; name its folder with --data.")
-
-
-def _check_processes(recipe: Recipe, parallel_tasks: tuple[str, ...]) -> None:
-    if recipe.processes > recipe.batch_size:
-        raise InputError(
-            f"--recipe.processes {recipe.processes}: must be at most --recipe.batch-size {recipe.batch_size},"
-            " which they share."
-        )
-    if parallel_tasks and recipe.processes == 1:
-        raise InputError(f"--parallel-tasks {' '.join(parallel_tasks)}: needs --recipe.processes 2 or more.")
 
 
 def _check_search_data(study: Study) -> None:
@@ -104,8 +96,8 @@ def _check_sizes(study: Study) -> None:
     for share in shares:
         if not 0 < share < 1:
             raise InputError(f"--sizes {share}: must be stopping, or a share above 0 and below 1.")
-    structured = [name for name in study.methods if base_method(name) != "magnitude"]
-    if structured and shares and min(shares) < study.down_to:
+    methods = [chosen_method(name, study.choices) for name in study.methods]
+    if any(isinstance(method, Structured) for method in methods) and shares and min(shares) < study.down_to:
         raise InputError(
             f"--sizes {min(shares)}: searches stop at {'the floor' if study.down_to == 1 else study.down_to};"
             f" add --down-to {min(shares)}."
@@ -116,14 +108,15 @@ def _check_kinds(study: Study) -> None:
     """Every kind and baseline must have something to be made of."""
     made: dict[str, tuple[object, str]] = {}
     several = len(study.seeds) > 1, "at least two --seeds"
-    every_seed = [kind for kind, own in extending.KINDS.items() if own.every_seed]
+    every_seed = [kind for kind, own in OWN_KINDS.items() if own.every_seed]
     made |= dict.fromkeys((*SUPER, *every_seed), several)
     made["transfer"] = len(study.tasks) > 1, "at least two --tasks"
     # a preset's kinds may go beyond some of the methods, but not all of them
-    if not any(kinds_of(study, method) for method in study.methods) and study.kinds:
+    methods = [chosen_method(name, study.choices) for name in study.methods]
+    if not any(kinds_of(study, method) for method in methods) and study.kinds:
         kind = next(kind for kind in known_kinds() if kind in study.kinds)
-        methods = [method for method in METHODS if is_possible(kind, method)]
-        made[kind] = False, f"--methods {' or '.join(methods)}"
+        right = [name for name in METHODS if is_possible(kind, chosen_method(name, study.choices))]
+        made[kind] = False, f"--methods {' or '.join(right)}"
     for name in study.kinds:
         possible, needs = made.get(name, (True, ""))
         if not possible:

@@ -17,6 +17,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from lottery_ray.experiment.extensions import OWN_KINDS, added
 from lottery_ray.experiment.masks import Mask, Part, sizes
 from lottery_ray.experiment.nodes import Rule
 
@@ -48,6 +49,34 @@ def bernoulli(good: Mask, rng: Stream) -> Mask:
     """Each component is kept with the share that good keeps of its kind: one uniform number each, heads
     first (create_random_masks.ipynb of the paper's repository)."""
     return _split([rng.random(kept.size) < kept.mean() for kept in _flags(good)], good)
+
+
+def drawn_by_user(
+    name: str, sha256: str, goods: Sequence[Mask], like: Mask, rng: np.random.Generator
+) -> Mask:
+    """The mask that a user's own kind draws. like: one of the right components and size.
+
+    Raises ValueError, in words, if its components are others, or it keeps more or fewer.
+    """
+    kind = added(OWN_KINDS, name, sha256)
+    mask = kind.function(goods, rng)
+    if not (isinstance(mask, tuple) and all(isinstance(part, Part) for part in mask)):
+        raise ValueError(f"The kind {name} returned {type(mask).__name__}; it must return a mask.")
+
+    def shape(mask: Mask) -> list[tuple[object, ...]]:
+        return [(p.component, p.layer, p.name, p.shape, p.kept.shape, p.kept.dtype) for p in mask]
+
+    if shape(mask) != shape(like):
+        raise ValueError(f"The kind {name} returned a mask of other parts than good's, or not of bool.")
+    if not kind.any_size and sizes(mask) != sizes(like):
+        own, right = (
+            ", ".join(f"{size['kept']} of {size['of']} ({part})" for part, size in sizes(one).items())
+            for one in (mask, like)
+        )
+        raise ValueError(
+            f"The kind {name} keeps {own}; good keeps {right}. It must keep as many, or say any_size=True."
+        )
+    return tuple(replace(part, score=None) for part in mask)
 
 
 def released_stream(task: str, seed: int, components: int) -> np.random.RandomState | None:

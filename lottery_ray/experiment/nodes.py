@@ -1,24 +1,24 @@
-"""The experiment as a graph of frozen nodes.
+"""The kinds of node of the experiment, each declared here and nowhere else.
 
-    Pretrain                      only in the embedded study: makes its small model
-      Finetune                    weights, dev score and predictions
-        Search                    the state after every step, component scores, the good mask
-          Ticket                  a mask, its pruned score and its retrained score
-          NullDraws               the pruned scores of many random masks of the good one's size
-
-A node holds all that changes its result and nothing else, so that its key names its result: where
-data and weights lie, devices and workers are in `study.Site`.
+Pretrain                      only in the embedded study: makes its small model
+  Finetune                    weights, dev score and predictions
+    Search                    the state after every step, component scores, the good mask
+      Ticket                  a mask, its pruned score and its retrained score
+      NullDraws               the pruned scores of many random masks of the good one's size
 """
 
-import functools
-import hashlib
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from typing import Any, ClassVar, Literal, get_args
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self, get_args
 
-from lottery_ray.inputs.architectures import Architecture
+from lottery_ray.experiment.effort import COMPACTED, PASSES, Examples, Rows
+from lottery_ray.experiment.graph import Node, labels
+from lottery_ray.experiment.methods import Magnitude, Structured
+from lottery_ray.experiment.recipe import Recipe
+from lottery_ray.identity import before
+from lottery_ray.inputs.data import Data
 from lottery_ray.inputs.language import Language
+from lottery_ray.inputs.models import FolderModel, HubModel
 from lottery_ray.inputs.tasks import TASKS, Task
 
 Kind = Literal[
@@ -37,85 +37,12 @@ NullKind = Literal["random", "layer_matched"]
 SUPER: tuple[Kind, ...] = ("super", "super_random", "super_bad")
 Start = Literal["pretrained", "random", "frozen"]
 Size = Literal["stopping"] | float
-Components = Literal["both", "heads", "mlps"]
-Layout = Literal["compacted", "gated"]
 SearchData = Literal["dev", "held_out", "train_subset"]
 Rule = Literal["exact", "bernoulli", "largest_removed", "released"]
-Precision = Literal["fp32", "bf16"]
-
-
-def before(value: Any) -> Any:
-    """A field that came later: `value` means the old behaviour and stays out of the identity, so that
-    keys from before the field live on."""
-    return field(default=value, metadata={"before": value})
 
 
 @dataclass(frozen=True)
-class HubModel:
-    """A checkpoint on the Hugging Face hub: its commit. The name is where to find it."""
-
-    name: str = field(metadata={"identity": False})
-    commit: str
-    architecture: Architecture | None = before(None)
-    """One that a user added; None: one of ours."""
-
-
-@dataclass(frozen=True)
-class FolderModel:
-    """A checkpoint in a local folder: the sha256 of its config, weights and tokenizer files."""
-
-    sha256: str
-    architecture: Architecture | None = before(None)
-    """Likewise."""
-
-
-@dataclass(frozen=True)
-class HubData:
-    """A data set on the Hugging Face hub, at a commit."""
-
-    name: str
-    commit: str
-
-
-@dataclass(frozen=True)
-class FolderData:
-    """One task of a local folder: the sha256 of its training and validation files."""
-
-    sha256: str
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained. The defaults are the paper's (section 3; train.sh and run_glue.py)."""
-
-    epochs: int = 3
-    """Passes over the training set."""
-    learning_rate: float = 2e-5
-    """Highest learning rate of AdamW; it falls linearly to 0."""
-    batch_size: int = 32
-    """Examples per step."""
-    warmup: float = 0.0
-    """Share of the steps over which the learning rate rises first."""
-    weight_decay: float = 0.0
-    """Of AdamW, decoupled."""
-    clip: float = 1.0
-    """Largest l2 norm of the gradient."""
-    max_length: int = 128
-    """Tokens per example; longer ones are cut."""
-    precision: Precision = "fp32"
-    """Of training and evaluation; bf16 is faster, not equivalent."""
-    layout: Layout = "compacted"
-    """Retrain structured tickets with their pruned parts cut out, or multiplied by zero.
-    With dropout the two draw different random numbers."""
-    threads: int = 1
-    """CPU threads of a process; results differ in their last bits between numbers of threads."""
-    processes: int = before(1)
-    """Processes, each with a GPU, that share every batch of a training.
-    With dropout their number changes the random numbers drawn."""
-
-
-@dataclass(frozen=True)
-class Pretrain:
+class Pretrain(Node):
     """Make the embedded study's small BERT: masked-language modelling on its own corpus.
 
     masked_verbs, masked_others: share of verbs and of other words that are masked. Verbs are masked more
@@ -123,6 +50,13 @@ class Pretrain:
     """
 
     VERSION: ClassVar[int] = 1
+    stage: ClassVar[str] = "pretrain"
+    runs: ClassVar[str] = "lottery_ray.trial.pretrain:pretrain_node"
+    columns: ClassVar[Mapping[str, str]] = {
+        "loss": "masked-language-modelling loss of the last batch",
+        "verb_agreement": "share of held-out verbs whose agreement class comes first",
+    }
+    leaves: ClassVar[tuple[str, str] | None] = ("base-model", "model.safetensors")
 
     language: Language = Language()
     seed: int = 0
@@ -139,13 +73,22 @@ class Pretrain:
     masked_others: float = 0.2
     threads: int = 1
 
+    @property
+    def setting(self) -> Recipe:
+        return Recipe(threads=self.threads)
+
+    def work(self, rows: Rows) -> Examples:
+        return Examples(trained=self.steps * self.batch_size)
+
+    def named(self) -> dict[str, Any]:
+        return {"seed": self.seed}
+
 
 Model = HubModel | FolderModel | Pretrain
-Data = HubData | FolderData | Language
 
 
 @dataclass(frozen=True)
-class Finetune:
+class Finetune(Node):
     """Train the full model on a task.
 
     start: the weights it starts from: pre-trained, or random (the control that shows what
@@ -156,6 +99,17 @@ class Finetune:
     """
 
     VERSION: ClassVar[int] = 2
+    stage: ClassVar[str] = "finetune"
+    runs: ClassVar[str] = "lottery_ray.trial.finetune:finetune"
+    columns: ClassVar[Mapping[str, str]] = {
+        "score": "dev score",
+        "pruning_score": "dev score that drives searches",
+        "train_examples": "rows trained on",
+        "dev_examples": "rows of the dev set",
+        "dev_tokens": "tokens of a dev example, on average",
+        "architecture": "sizes of the network, in components and weights",
+    }
+    leaves: ClassVar[tuple[str, str] | None] = ("model", "model.safetensors")
 
     task: str
     seed: int
@@ -172,64 +126,47 @@ class Finetune:
         """What its task is."""
         return self.own_task or TASKS[self.task]
 
-
-@dataclass(frozen=True)
-class Structured:
-    """Iterative pruning of heads and MLPs by gradient importance (section 3.2 of the paper).
-
-    step: share of all heads that the first phase removes at a time, beside one MLP; the second phase
-    removes half as many heads alone, the third one MLP alone.
-    components: both, in these three phases; or heads alone, or MLPs alone, in one phase.
-    importance: exact and per example, or, as released, cumulative: the magnitude of the gradient summed
-    over all batches so far, summed over batches (protocol 2.1, 6.5).
-    layer_norm: what the heads of a layer are normalised over: all of them, as published, or survivors.
-    later_phases: what phases 2 and 3 start from: the accepted mask's scores; or, as released, those of
-    the last candidate, usually rejected. In the released loop the first phase also ends where MLPs run
-    out, and where heads do, MLPs fall back to those of the step before (protocol 2.2).
-    last_head: whether a layer's last head may go. The released masks of heads alone keep it (2.3).
-    criterion, criterion_sha256: of a user's own, in place of gradient importance and its normalisation: its
-    name, and the sha256 of its source.
-    """
-
-    step: float = 0.1
-    components: Components = before("both")
-    importance: Literal["per_example", "cumulative"] = before("per_example")
-    layer_norm: Literal["all", "survivors"] = before("all")
-    later_phases: Literal["accepted", "released"] = before("accepted")
-    last_head: Literal["prunable", "kept"] = before("prunable")
-    criterion: str | None = before(None)
-    criterion_sha256: str | None = before(None)
+    @property
+    def full(self) -> "Finetune":
+        return self
 
     @property
-    def name(self) -> str:
-        return next(name for name, components in COMPONENTS.items() if components == self.components)
+    def setting(self) -> Recipe:
+        return self.recipe
 
+    def reads(self) -> Iterable[Any]:
+        return (self.model,)
 
-@dataclass(frozen=True)
-class Magnitude:
-    """Iterative pruning of the smallest weights of the encoder, over all layers (section 3.1).
+    def outside(self) -> Iterable[Model | Data]:
+        return self.model, self.data
 
-    step: share of the remaining weights that a step removes: 10% as written, 5% as run (protocol 6.3).
-    max_steps: None for no limit. As released, the last of them is looked at and never kept.
-    criterion, criterion_sha256: of a user's own, in place of a weight's magnitude.
-    """
+    def work(self, rows: Rows) -> Examples:
+        return Examples(rows.train + rows.dev, rows.train * self.recipe.epochs, rows.dev)
 
-    step: float = 0.1
-    max_steps: int | None = before(None)
-    criterion: str | None = before(None)
-    criterion_sha256: str | None = before(None)
+    def named(self) -> dict[str, Any]:
+        flat = {"task": self.task, "seed": self.seed, "start": self.start, "epochs": self.recipe.epochs}
+        return flat | ({"task_title": self.own_task.title} if self.own_task else {})
+
+    def as_recorded(self, result: Mapping[str, Any]) -> Self:
+        """With the sizes of a user's own task, which what it costs is told from."""
+        if self.own_task is None:
+            return self
+        sizes = {
+            "train_size": round(result["train_examples"] / (1 - self.held_out)),
+            "dev_size": result["dev_examples"],
+        }
+        return replace(self, own_task=replace(self.own_task, **sizes))
 
     @property
-    def name(self) -> str:
-        return "magnitude"
-
-
-COMPONENTS: dict[str, Components] = {"structured": "both", "heads": "heads", "mlps": "mlps"}
-METHODS = (*COMPONENTS, "magnitude")
+    def rows(self) -> Rows:
+        """Of a task whose data is GLUE's, the embedded study's, or a user's own."""
+        size = self.definition.train_size
+        limited = min(self.train_limit or size, size)
+        return Rows(limited * (1 - self.held_out), self.definition.dev_size)
 
 
 @dataclass(frozen=True)
-class Search:
+class Search(Node):
     """Find the good subnetwork of a fine-tuned model.
 
     floor: share of the full model's score that it must keep.
@@ -240,6 +177,17 @@ class Search:
     """
 
     VERSION: ClassVar[int] = 1
+    stage: ClassVar[str] = "search"
+    runs: ClassVar[str] = "lottery_ray.trial.search:search_node"
+    columns: ClassVar[Mapping[str, str]] = {
+        "full_score": "the full model's score on the rows that it is scored on",
+        "floor": "the score that a good subnetwork must reach",
+        "score": "the good subnetwork's",
+        "examples": "rows that it is scored on",
+        "steps": "each candidate: phase, score, accepted, kept, and of weights the threshold",
+        "sizes": "{component: kept and of} of the good mask",
+    }
+    leaves: ClassVar[tuple[str, str] | None] = ("mask", "mask.arrow")
 
     finetune: Finetune
     method: Structured | Magnitude
@@ -247,9 +195,42 @@ class Search:
     data: SearchData = before("dev")
     down_to: float = before(1.0)
 
+    @property
+    def full(self) -> Finetune:
+        return self.finetune
+
+    @property
+    def search(self) -> "Search":
+        return self
+
+    @property
+    def setting(self) -> Recipe:
+        return self.finetune.recipe
+
+    def reads(self) -> Iterable[Any]:
+        return self.finetune, self.finetune.model
+
+    def work(self, rows: Rows) -> Examples:
+        share = self.finetune.held_out
+        looked_at = rows.train * share / (1 - share) if self.data == "held_out" else rows.dev
+        if isinstance(self.method, Magnitude):
+            return Examples(looked_at, scored=PASSES * looked_at)
+        return Examples(looked_at, with_importance=PASSES * looked_at)
+
+    def named(self) -> dict[str, Any]:
+        of = labels(self.finetune)
+        return {name: of[name] for name in ("task", "seed", "start", "epochs")} | {"method": self.method.name}
+
+
+def _drawn_from(full: Finetune, sources: Iterable[Search], size: Size) -> Iterable[Any]:
+    """What is read to draw masks from searches, and to score them. A magnitude mask of another size than the
+    stopping one is read from the weights themselves."""
+    weights = [source.finetune for source in sources if isinstance(source.method, Magnitude)]
+    return full, full.model, *sources, *(weights if size != "stopping" else [])
+
 
 @dataclass(frozen=True)
-class Ticket:
+class Ticket(Node):
     """A subnetwork: its mask, scored pruned (on the fine-tuned weights) and retrained (from the
     weights that fine-tuning started from, by the recipe).
 
@@ -266,6 +247,17 @@ class Ticket:
     """
 
     VERSION: ClassVar[int] = 1
+    stage: ClassVar[str] = "ticket"
+    runs: ClassVar[str] = "lottery_ray.trial.ticket:ticket"
+    columns: ClassVar[Mapping[str, str]] = {
+        "pruned": "dev score of the mask on the fine-tuned weights",
+        "retrained": "dev score after retraining",
+        "sizes": "{component: kept and of} of its mask",
+        "weights": "kept and of, prunable encoder weights",
+        "overlap_with_good": "{component: how many it shares with the good mask, or with super's}",
+        "forced_overlap": "{component: how many masks of these sizes must share}",
+    }
+    leaves: ClassVar[tuple[str, str] | None] = ("mask", "mask.arrow")
 
     finetune: Finetune
     sources: tuple[Search, ...]
@@ -283,11 +275,44 @@ class Ticket:
         """The name of the stream its mask is drawn from: the key of the ticket as it would be retrained
         like its fine-tuned model, so that every retraining of a ticket in one layout has the same mask."""
         recipe = replace(self.finetune.recipe, layout=self.recipe.layout)
-        return key(replace(self, recipe=recipe, start="pretrained", removal="sound"))
+        return replace(self, recipe=recipe, start="pretrained", removal="sound").key
+
+    @property
+    def full(self) -> Finetune:
+        return self.finetune
+
+    @property
+    def search(self) -> Search:
+        return self.sources[0]
+
+    @property
+    def setting(self) -> Recipe:
+        return self.recipe
+
+    def reads(self) -> Iterable[Any]:
+        return _drawn_from(self.finetune, self.sources, self.size)
+
+    def work(self, rows: Rows) -> Examples:
+        cut = isinstance(self.search.method, Structured) and self.recipe.layout == "compacted"
+        trained = rows.train * self.recipe.epochs * (COMPACTED if cut else 1.0)
+        return Examples(rows.train + rows.dev, trained, 2 * rows.dev, networks=2)
+
+    def named(self) -> dict[str, Any]:
+        return _named_by_search(self.search, self.finetune, self.kind, self.size) | {
+            "draw": self.draw,
+            "start": self.start,
+            "epochs": self.recipe.epochs,
+            "source": self.search.finetune.task if self.kind == "transfer" else None,
+        }
+
+
+def _named_by_search(search: Search, full: Finetune, kind: str, size: Size) -> dict[str, Any]:
+    """The labels of what is drawn from a search and scored on a fine-tuned model."""
+    return search.named() | {"task": full.task, "seed": full.seed, "kind": kind, "size": str(size)}
 
 
 @dataclass(frozen=True)
-class NullDraws:
+class NullDraws(Node):
     """The pruned scores of many random masks of a good mask's size, without any training: among them
     the good one's percentile is the test of being good.
 
@@ -295,6 +320,14 @@ class NullDraws:
     """
 
     VERSION: ClassVar[int] = 1
+    stage: ClassVar[str] = "nulls"
+    runs: ClassVar[str] = "lottery_ray.trial.null_draws:null_draws"
+    columns: ClassVar[Mapping[str, str]] = {
+        "good": "dev score of the good mask, pruned",
+        "scores": "of every draw, pruned",
+        "sizes": "{component: kept and of} of the good mask",
+        "dev_examples": "rows of the dev set",
+    }
 
     finetune: Finetune
     source: Search
@@ -302,163 +335,23 @@ class NullDraws:
     draws: int
     size: Size = "stopping"
 
+    @property
+    def full(self) -> Finetune:
+        return self.finetune
 
-@dataclass(frozen=True)
-class Published:
-    """A mask, or the scores of one network over seeds, that others have published. Nothing runs it:
-    `published` reads it from their files.
+    @property
+    def search(self) -> Search:
+        return self.source
 
-    file: sha256 of what it was read from. name: of the mask's family, or the scores' setting, in there.
-    seed: None for scores over seeds. method, network: by the names that the report has for them.
-    """
+    @property
+    def setting(self) -> Recipe:
+        return self.finetune.recipe
 
-    VERSION: ClassVar[int] = 1
+    def reads(self) -> Iterable[Any]:
+        return _drawn_from(self.finetune, (self.source,), self.size)
 
-    file: str
-    name: str
-    task: str
-    seed: int | None
-    method: str
-    network: str
+    def work(self, rows: Rows) -> Examples:
+        return Examples(rows.dev, scored=(self.draws + 1) * rows.dev)
 
-
-Node = Pretrain | Finetune | Search | Ticket | NullDraws
-NODE_TYPES = (Pretrain, Finetune, Search, Ticket, NullDraws)
-
-
-def _canonical(value: Any) -> Any:
-    if isinstance(value, NODE_TYPES):
-        return key(value)
-    if is_dataclass(value):
-        return identity(value)
-    if isinstance(value, tuple):
-        return [_canonical(item) for item in value]
-    return value
-
-
-def identity(value: Any) -> dict[str, Any]:
-    """What is hashed: every field with its default, the class and its VERSION, the parents' keys."""
-    content = {
-        # 1 and 1.0 are equal, so nodes with them are; their keys must be too
-        f.name: float(getattr(value, f.name)) if f.type is float else _canonical(getattr(value, f.name))
-        for f in fields(value)
-        if f.metadata.get("identity", True)
-        and ("before" not in f.metadata or getattr(value, f.name) != f.metadata["before"])
-    }
-    version = {"version": value.VERSION} if hasattr(value, "VERSION") else {}
-    return {"type": type(value).__name__} | version | content
-
-
-@functools.cache
-def key(node: Node | Published) -> str:
-    """16 hexadecimal digits that name a node's folder, trial and run: the sha256 of its canonical
-    JSON."""
-    canonical = json.dumps(identity(node), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
-
-
-def parents(node: Node | Published) -> tuple[Node, ...]:
-    """The nodes whose artifacts this one reads, each once."""
-    match node:
-        case Pretrain() | Published():
-            found: Iterable[Any] = ()
-        case Finetune():
-            found = (node.model,)
-        case Search():
-            found = (node.finetune, node.finetune.model)
-        case Ticket() | NullDraws():
-            sources = sources_of(node)
-            # a magnitude mask of another size is read from the weights themselves
-            weights = [source.finetune for source in sources if isinstance(source.method, Magnitude)]
-            read = weights if node.size != "stopping" else []
-            found = (node.finetune, node.finetune.model, *sources, *read)
-    return tuple(dict.fromkeys(n for n in found if isinstance(n, NODE_TYPES)))
-
-
-def sources_of(node: Ticket | NullDraws) -> tuple[Search, ...]:
-    return node.sources if isinstance(node, Ticket) else (node.source,)
-
-
-def processes(node: Node | Published) -> int:
-    """In how many processes it runs: trainings may have several."""
-    return node.recipe.processes if isinstance(node, Finetune | Ticket) else 1
-
-
-def stage(node: Node | Published) -> str:
-    """The kind of node, as people name it: pretrain, finetune, search, ticket, nulls or published."""
-    return "nulls" if isinstance(node, NullDraws) else type(node).__name__.lower()
-
-
-def labels(node: Node | Published) -> dict[str, Any]:
-    """The flat names a table has columns for; None where a node has no such thing.
-
-    start: what it is trained from. size: "stopping", or a share such as "0.5". source: the task that a
-    transferred ticket comes from. epochs: of its training. A fine-tuned model of a user's own task has
-    task_title, too.
-    """
-    names = ("task", "seed", "method", "kind", "draw", "start", "size", "source", "epochs")
-    flat: dict[str, Any] = dict.fromkeys(names)
-    flat["stage"] = stage(node)
-    match node:
-        case Pretrain():
-            flat["seed"] = node.seed
-        case Published():
-            flat |= {"task": node.task, "seed": node.seed, "method": node.method, "kind": node.network}
-            flat |= {"draw": 0, "size": "stopping"}
-        case Finetune():
-            flat |= {"task": node.task, "seed": node.seed, "start": node.start, "epochs": node.recipe.epochs}
-            flat |= {"task_title": node.own_task.title} if node.own_task else {}
-        case Search():
-            flat |= {name: value for name, value in labels(node.finetune).items() if name in names}
-            flat |= {"stage": "search", "method": node.method.name}
-        case Ticket() | NullDraws():
-            source = sources_of(node)[0]
-            flat |= labels(source)
-            flat |= {"task": node.finetune.task, "seed": node.finetune.seed, "stage": stage(node)}
-            flat |= {"kind": node.kind, "size": str(node.size)}
-            if isinstance(node, Ticket):
-                flat |= {"draw": node.draw, "start": node.start, "epochs": node.recipe.epochs}
-                flat["source"] = source.finetune.task if node.kind == "transfer" else None
-    return flat
-
-
-def title(node: Node) -> str:
-    """A short name for people, such as "ticket sst2 seed 42 structured random 0"."""
-    flat = labels(node)
-    words = [flat["stage"], flat["task"]]
-    words += [f"seed {flat['seed']}", _method(node), flat["kind"] and flat["kind"].replace("_", " ")]
-    words += [flat["draw"] if flat["kind"] in ("random", "layer_matched") else None]
-    words += [f"from {flat['source']}" if flat["source"] else None]
-    words += [f"size {flat['size']}" if flat["size"] not in (None, "stopping") else None]
-    words += [START_WORDS.get(flat["start"])]
-    if isinstance(node, Ticket) and node.recipe.epochs != node.finetune.recipe.epochs:
-        words += [f"{node.recipe.epochs} epochs"]
-    return " ".join(str(word) for word in words if word is not None)
-
-
-def _method(node: Node) -> str | None:
-    """As it is chosen: METHOD, or METHOD:CRITERION."""
-    match node:
-        case Search():
-            return ":".join(filter(None, (node.method.name, node.method.criterion)))
-        case Ticket() | NullDraws():
-            return _method(sources_of(node)[0])
-    return None
-
-
-START_WORDS = {"random": "random start", "frozen": "frozen encoder"}
-
-
-def with_ancestors(nodes: Iterable[Node]) -> tuple[Node, ...]:
-    """These nodes and all they need, each once, parents first."""
-    ordered: dict[Node, None] = {}
-
-    def visit(node: Node) -> None:
-        if node not in ordered:
-            for parent in parents(node):
-                visit(parent)
-            ordered[node] = None
-
-    for node in nodes:
-        visit(node)
-    return tuple(ordered)
+    def named(self) -> dict[str, Any]:
+        return _named_by_search(self.source, self.finetune, self.kind, self.size)

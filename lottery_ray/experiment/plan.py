@@ -1,40 +1,38 @@
-"""The nodes that answer a study."""
+"""The nodes that answer a study, and all that they read from outside the root."""
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from lottery_ray import extending
-from lottery_ray.experiment import checks as refusals
+from lottery_ray.experiment.checks import check_study
+from lottery_ray.experiment.extensions import OWN_KINDS, Extension, load_extensions, load_planned
+from lottery_ray.experiment.graph import Node, with_ancestors
+from lottery_ray.experiment.methods import Magnitude, Structured
 from lottery_ray.experiment.nodes import (
-    COMPONENTS,
     SUPER,
     Finetune,
-    Magnitude,
-    Node,
     NullDraws,
     NullKind,
-    Recipe,
+    Pretrain,
     Rule,
     Search,
+    Size,
     Start,
-    Structured,
     Ticket,
-    key,
-    stage,
-    with_ancestors,
 )
+from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.experiment.study import (
-    STAGES,
     Choices,
     Study,
-    base_method,
-    criteria_of,
-    is_own,
+    chosen_method,
+    is_own_task,
     is_possible,
     kinds_of,
     task_of,
 )
-from lottery_ray.extending import Extension
-from lottery_ray.inputs import sources as inputs
+from lottery_ray.inputs.data import MADE_HERE, named_data, split_table
+from lottery_ray.inputs.models import named_model, pre_trained
+from lottery_ray.inputs.tables import SPLITS
 
 
 @dataclass(frozen=True)
@@ -53,122 +51,122 @@ def plan(study: Study) -> Plan:
     Raises InputError, saying what was wrong, where, and what would be right, for anything that can be
     known before a trial runs.
     """
-    extensions = extending.load(study.extend)
-    refusals.check(study)
+    extensions = load_extensions(study.extend)
+    check_study(study)
     folders: dict[str, str] = {}
-    model = inputs.model(study.model, study.recipe, folders)
-    grid: Grid = {}
+    methods = {words: chosen_method(words, study.choices) for words in study.methods}
+    grid: dict[tuple[str, int, str], Search] = {}
     leaves: list[Node] = []
-    for name in study.tasks:
-        task, recipe = task_of(study, name), _recipe(study, name)
-        data = inputs.data(study.data, task, folders)
-        for seed in study.seeds:
-            full = Finetune(name, seed, model, data, recipe, study.train_limit, held_out=study.held_out)
-            full = replace(full, own_task=task if is_own(name) else None)
-            leaves.append(full)
-            starts: dict[str, Start] = {"random_start": "random", "frozen": "frozen"}
-            leaves += [replace(full, start=starts[name]) for name in starts if name in study.baselines]
-            for method in study.methods:
-                found = Search(
-                    full, _method(method, study.choices), study.floor, study.search_data, study.down_to
-                )
-                grid[name, seed, method] = found
-                leaves.append(found)
-    for place in grid:
-        leaves += _tickets(study, grid, place)
+    for full in _fulls(study, folders):
+        leaves += [full, *_other_starts(study, full)]
+        for words, method in methods.items():
+            search = Search(full, method, study.floor, study.search_data, study.down_to)
+            grid[full.task, full.seed, words] = search
+            leaves.append(search)
+    for (task, seed, words), search in grid.items():
+        every_seed = tuple(grid[task, other, words] for other in sorted(study.seeds))
+        elsewhere = tuple(grid[other, seed, words] for other in study.tasks if other != task)
+        leaves += _drawn_from(study, search, _Beside(every_seed, elsewhere))
     return Plan(with_ancestors(leaves), folders, extensions)
 
 
-def _recipe(study: Study, task: str) -> Recipe:
-    """Of a task's full models, and but for the layout of its tickets: it changes how structured ones are
-    retrained, and nothing else."""
-    one = study.parallel_tasks and task not in study.parallel_tasks
-    processes = 1 if one else study.recipe.processes
-    return replace(study.recipe, layout=Recipe().layout, processes=processes)
-
-
-Grid = dict[tuple[str, int, str], Search]
-"""{(task, seed, method): search}"""
-
-
-def _method(chosen: str, choices: Choices) -> Structured | Magnitude:
-    name, _, criterion = chosen.partition(":")
-    own = criteria_of(name)[criterion].sha256 if criterion else None
-    if name == "magnitude":
-        return Magnitude(choices.magnitude_step, choices.magnitude_max_steps, criterion or None, own)
-    method = Structured(
-        components=COMPONENTS[name],
-        later_phases=choices.later_phases if name == "structured" else "accepted",
-        last_head=choices.last_head if name == "heads" else "prunable",
+def _fulls(study: Study, folders: dict[str, str]) -> Iterator[Finetune]:
+    """The full models, task by task. Their recipe is the study's but for the layout, which changes how
+    structured tickets are retrained, and nothing else."""
+    recipe = replace(study.recipe, layout=Recipe().layout)
+    model = (
+        Pretrain(threads=recipe.threads)
+        if study.model == MADE_HERE
+        else named_model(study.model, recipe.max_length, folders)
     )
-    if criterion:
-        return replace(method, criterion=criterion, criterion_sha256=own)
-    layer_norm = choices.layer_norm if name != "mlps" else "all"
-    return replace(method, importance=choices.importance, layer_norm=layer_norm)
+    for name in study.tasks:
+        task = task_of(study, name)
+        data = named_data(study.data, task, folders)
+        for seed in study.seeds:
+            full = Finetune(name, seed, model, data, recipe, study.train_limit, held_out=study.held_out)
+            yield replace(full, own_task=task if is_own_task(name) else None)
 
 
-def _tickets(study: Study, grid: Grid, place: tuple[str, int, str]) -> list[Node]:
+def _other_starts(study: Study, full: Finetune) -> Iterator[Finetune]:
+    starts: dict[str, Start] = {"random_start": "random", "frozen": "frozen"}
+    yield from (replace(full, start=starts[name]) for name in starts if name in study.baselines)
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """The searches beside one: every seed's of its task and method, itself among them, and other tasks' of
+    its seed and method."""
+
+    every_seed: tuple[Search, ...]
+    elsewhere: tuple[Search, ...]
+
+
+def _drawn_from(study: Study, search: Search, beside: _Beside) -> Iterator[Node]:
     """What is drawn from one search, or for super-survivors and transfer beside it from others."""
-    task, seed, method = place
-    search = grid[place]
-    # the released re-load error is younger than the heads-only results (protocol 6.2)
-    removal = study.choices.removal if base_method(method) == "structured" else "sound"
-    gated = base_method(method) != "magnitude" and removal == "sound"
-    layout = study.recipe.layout if gated else Recipe().layout
-    every_seed = tuple(grid[task, other, method] for other in sorted(study.seeds))
-    elsewhere = [(grid[other, seed, method],) for other in study.tasks if other != task]
-    nodes: list[Node] = []
+    drawn: list[Ticket] = []
     for size in study.sizes:
-        for kind in kinds_of(study, method):
-            own = extending.KINDS.get(kind)
-            of_all = kind in SUPER or (own is not None and own.every_seed)
-            sources = [every_seed] if of_all else elsewhere if kind == "transfer" else [(search,)]
-            for draw in range(study.random_draws if kind in ("random", "layer_matched") else 1):
-                nodes += [
-                    Ticket(
-                        search.finetune,
-                        source,
-                        kind,
-                        replace(search.finetune.recipe, layout=layout),
-                        draw,
-                        size,
-                        _rule(kind, method, study.choices),
-                        removal=removal,
-                        kind_sha256=own.sha256 if own else None,
-                    )
-                    for source in sources
-                ]
+        for kind in kinds_of(study, search.method):
+            tickets = list(_tickets(study, search, beside, kind, size))
+            yield from tickets
+            drawn += tickets
         if study.null_draws:
-            by_layer = is_possible("layer_matched", method)
-            kinds: tuple[NullKind, ...] = ("random", "layer_matched") if by_layer else ("random",)
-            nodes += [NullDraws(search.finetune, search, kind, study.null_draws, size) for kind in kinds]
-    return nodes + _baselines(study, nodes)
+            yield from _null_draws(study, search, size)
+    yield from _baselines(study, [ticket for ticket in drawn if ticket.draw == 0])
 
 
-def _baselines(study: Study, nodes: list[Node]) -> list[Node]:
-    """The same tickets from random weights, or trained for longer."""
-    first = [node for node in nodes if isinstance(node, Ticket) and node.draw == 0]
-    found: list[Node] = []
-    if "random_ticket" in study.baselines:
-        found += [replace(node, start="random") for node in first if node.kind in ("good", "random")]
-    if "longer_bad" in study.baselines:
-        longer = {node: replace(node.recipe, epochs=2 * node.recipe.epochs) for node in first}
-        found += [replace(node, recipe=longer[node]) for node in first if node.kind == "bad"]
-    return found
+def _tickets(study: Study, search: Search, beside: _Beside, kind: str, size: Size) -> Iterator[Ticket]:
+    full, method, own = search.finetune, search.method, OWN_KINDS.get(kind)
+    # the released re-load error is younger than the heads-only results (protocol 6.2)
+    removal = study.choices.removal if method.name == "structured" else "sound"
+    gated = isinstance(method, Structured) and removal == "sound"
+    recipe = replace(full.recipe, layout=study.recipe.layout if gated else Recipe().layout)
+    sources: list[tuple[Search, ...]] = [(search,)]
+    if kind in SUPER or (own and own.every_seed):
+        sources = [beside.every_seed]
+    elif kind == "transfer":
+        sources = [(other,) for other in beside.elsewhere]
+    rule, sha256 = _rule(kind, method, study.choices), own.sha256 if own else None
+    for draw in range(study.random_draws if kind in ("random", "layer_matched") else 1):
+        for source in sources:
+            yield Ticket(full, source, kind, recipe, draw, size, rule, removal=removal, kind_sha256=sha256)
 
 
-def _rule(kind: str, method: str, choices: Choices) -> Rule:
-    if kind == "random" and base_method(method) != "magnitude":
+def _rule(kind: str, method: Structured | Magnitude, choices: Choices) -> Rule:
+    structured = isinstance(method, Structured)
+    if kind == "random" and structured:
         return choices.random
-    if kind == "bad" and base_method(method) == "magnitude" and choices.bad_magnitude == "largest_removed":
+    if kind == "bad" and not structured and choices.bad_magnitude == "largest_removed":
         return "largest_removed"
     return choices.super_draws if kind in ("super_random", "super_bad") else "exact"
 
 
-def count_by_stage(nodes: tuple[Node, ...], done: set[str]) -> dict[str, tuple[int, int]]:
-    """{stage: (done, all)}, in the order of the graph. done: keys."""
-    counts: dict[str, tuple[int, int]] = {}
-    for node in sorted(nodes, key=lambda node: STAGES.index(stage(node))):
-        finished, total = counts.get(stage(node), (0, 0))
-        counts[stage(node)] = finished + (key(node) in done), total + 1
-    return counts
+def _null_draws(study: Study, search: Search, size: Size) -> Iterator[NullDraws]:
+    kinds: tuple[NullKind, ...] = ("random", "layer_matched")
+    for kind in kinds:
+        if is_possible(kind, search.method):
+            yield NullDraws(search.finetune, search, kind, study.null_draws, size)
+
+
+def _baselines(study: Study, tickets: Iterable[Ticket]) -> Iterator[Ticket]:
+    """The same tickets from random weights, or trained for longer."""
+    if "random_ticket" in study.baselines:
+        yield from (replace(each, start="random") for each in tickets if each.kind in ("good", "random"))
+    for each in tickets:
+        if "longer_bad" in study.baselines and each.kind == "bad":
+            yield replace(each, recipe=replace(each.recipe, epochs=2 * each.recipe.epochs))
+
+
+def read_inputs(plan: Plan, say: Callable[[str], Any] = lambda words: None) -> None:
+    """Read all that a plan's trials read from outside the root, as they do, extensions too; what is on the
+    hub is fetched unless it is in this machine's cache. say: is told of each step.
+
+    Raises InputError, or an OSError of the hub, if something cannot be read.
+    """
+    load_planned(plan.extensions)
+    first = {node.task: node for node in reversed(plan.nodes) if isinstance(node, Finetune)}
+    for number, (task, node) in enumerate(reversed(first.items()), 1):
+        say(f"reading the model and {task}, {number} of {len(first)} tasks")
+        if not isinstance(node.model, Pretrain):
+            pre_trained(node.model, plan.folders)
+        for split in SPLITS:
+            split_table(node.data, node.definition, split, plan.folders)

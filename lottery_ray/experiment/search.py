@@ -10,8 +10,18 @@ from typing import Literal
 
 import numpy as np
 
-from lottery_ray.experiment.nodes import Magnitude, Structured
-from lottery_ray.extending import Importance
+from lottery_ray.experiment.methods import Magnitude, Structured
+
+
+@dataclass(frozen=True)
+class Importance:
+    """What heads and MLPs are worth; the least go first. heads: float (layers, heads); mlps: float (layers,).
+
+    Of the paper's criterion float64, and heads divided by the l2 norm of their layer.
+    """
+
+    heads: np.ndarray
+    mlps: np.ndarray
 
 
 @dataclass(frozen=True)

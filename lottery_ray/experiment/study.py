@@ -1,16 +1,18 @@
 """What a user asks for and where it runs, and what the names in it mean."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Literal
 
-from lottery_ray import extending
 from lottery_ray.experiment.draws import PAPER_SEEDS
-from lottery_ray.experiment.nodes import KINDS, METHODS, Recipe, SearchData, Size
-from lottery_ray.inputs import sources as inputs
+from lottery_ray.experiment.extensions import CRITERIA, OWN_KINDS, WEIGHT_CRITERIA
+from lottery_ray.experiment.methods import COMPONENTS, METHODS, Magnitude, Structured
+from lottery_ray.experiment.nodes import KINDS, SearchData, Size
+from lottery_ray.experiment.recipe import Recipe
+from lottery_ray.inputs.data import HUB, MADE_HERE, sized
+from lottery_ray.inputs.models import BERT_BASE
 from lottery_ray.inputs.tasks import EMBEDDED, GLUE, TASKS, Task
 
-STAGES = ("pretrain", "finetune", "search", "ticket", "nulls")
 BASELINES = ("random_start", "frozen", "random_ticket", "longer_bad")
 
 
@@ -64,9 +66,9 @@ RELEASED = Choices(
 class Study:
     """What to find out."""
 
-    model: str = f"{inputs.BERT_BASE.name}@{inputs.BERT_BASE.commit}"
+    model: str = f"{BERT_BASE.name}@{BERT_BASE.commit}"
     """A checkpoint: a hub name (optionally name@commit), a local folder, or "embedded"."""
-    data: str = inputs.HUB
+    data: str = HUB
     """"hub" (nyu-mll/glue at a pinned commit), "embedded",
     or a folder of <task>/{train,validation}.parquet."""
     tasks: tuple[str, ...] = tuple(GLUE)
@@ -110,9 +112,6 @@ class Study:
     """Where text, code and sound practice differ."""
     recipe: Recipe = Recipe()
     """How networks are trained."""
-    parallel_tasks: tuple[str, ...] = ()
-    """With --recipe.processes: the tasks whose trainings have several, such as mnli and qqp.
-    None named: all."""
     extend: tuple[str, ...] = ()
     """Python files or installed modules of yours (docs/extending.md).
     They add tasks, criteria, kinds of subnetworks or architectures."""
@@ -125,12 +124,11 @@ class Site:
     root: str = "results"
     """Where results go: a folder or a pyarrow.fs URI (file://, s3://, gs://)."""
     cpus_per_trial: float = 1
-    """CPUs that Ray reserves per process of a trial (the recipe's threads are what it uses)."""
+    """CPUs that Ray reserves per trial (the recipe's threads are what it uses)."""
     gpus_per_trial: float | Literal["packed"] | None = None
     """GPUs per trial: 0.25 has four trials share one; packed, as many as its memory and the CPUs allow.
     None: one where the cluster has any, or where an autoscaler is yet to start its machines.
-    Memory is known from the records of the root, or else from canaries.
-    Trials of several processes have a GPU for each, unless this is 0."""
+    Memory is known from the records of the root, or else from canaries."""
     keep_retrained: bool = False
     """Keep the retrained weights of subnetworks, so that they can be exported. They take much space."""
     checkpoint_minutes: float = 10
@@ -157,8 +155,8 @@ PRESETS = {
     "demo": Preset(
         "A small BERT, pre-trained here on a generated language. Needs nothing.",
         Study(
-            model=inputs.EMBEDDED,
-            data=inputs.EMBEDDED,
+            model=MADE_HERE,
+            data=MADE_HERE,
             tasks=tuple(EMBEDDED),
             seeds=(1, 2, 3),
             kinds=("good", "random", "layer_matched", "bad", "pretrained"),
@@ -192,7 +190,7 @@ PRESETS = {
 }
 
 
-def chosen(study: Study) -> dict[str, object]:
+def flat_choices(study: Study) -> dict[str, object]:
     """Every field of a study by the name of its flag, without the dashes."""
     return dict(_flat("", study))
 
@@ -204,7 +202,7 @@ def _flat(prefix: str, value: object) -> Iterator[tuple[str, object]]:
         yield from _flat(f"{name}.", inner) if is_dataclass(inner) else [(name, inner)]
 
 
-def is_own(task: str) -> bool:
+def is_own_task(task: str) -> bool:
     """Whether a user added it."""
     return task not in GLUE | EMBEDDED
 
@@ -212,36 +210,43 @@ def is_own(task: str) -> bool:
 def task_of(study: Study, name: str) -> Task:
     """A task by its name, one of a user's own with the sizes of its files. Raises InputError if they cannot
     be read."""
-    return inputs.sized(study.data, TASKS[name]) if is_own(name) else TASKS[name]
-
-
-def base_method(method: str) -> str:
-    """The method of METHOD or METHOD:CRITERION."""
-    return method.partition(":")[0]
-
-
-def criteria_of(method: str) -> dict[str, extending.Added]:
-    """Those that users added, by name, which a base method takes."""
-    return extending.WEIGHT_CRITERIA if method == "magnitude" else extending.CRITERIA
+    return sized(study.data, TASKS[name]) if is_own_task(name) else TASKS[name]
 
 
 def known_methods() -> list[str]:
     """All that --methods takes, METHOD or METHOD:CRITERION."""
-    return [*METHODS, *(f"{method}:{name}" for method in METHODS for name in criteria_of(method))]
+    structured = [f"{method}:{name}" for method in COMPONENTS for name in CRITERIA]
+    return [*METHODS, *structured, *(f"magnitude:{name}" for name in WEIGHT_CRITERIA)]
+
+
+def chosen_method(words: str, choices: Choices) -> Structured | Magnitude:
+    """One of `known_methods`, with these choices where it has them."""
+    name, _, criterion = words.partition(":")
+    if name == "magnitude":
+        own = WEIGHT_CRITERIA[criterion].sha256 if criterion else None
+        return Magnitude(choices.magnitude_step, choices.magnitude_max_steps, criterion or None, own)
+    method = Structured(
+        components=COMPONENTS[name],
+        later_phases=choices.later_phases if name == "structured" else "accepted",
+        last_head=choices.last_head if name == "heads" else "prunable",
+    )
+    if criterion:
+        return replace(method, criterion=criterion, criterion_sha256=CRITERIA[criterion].sha256)
+    layer_norm = choices.layer_norm if name != "mlps" else "all"
+    return replace(method, importance=choices.importance, layer_norm=layer_norm)
 
 
 def known_kinds() -> list[str]:
     """All that --kinds takes."""
-    return [*KINDS, *extending.KINDS]
+    return [*KINDS, *OWN_KINDS]
 
 
-def kinds_of(study: Study, method: str) -> list[str]:
-    """The kinds of ticket that a study draws from the searches of a method."""
-    return [kind for kind in known_kinds() if kind in study.kinds and is_possible(kind, method)]
-
-
-def is_possible(kind: str, method: str) -> bool:
+def is_possible(kind: str, method: Structured | Magnitude) -> bool:
     """Whether there is such a ticket: the pre-trained control is about weights, and MLPs matched layer by
     layer are the good ones."""
-    own = base_method(method)
-    return {"pretrained": own == "magnitude", "layer_matched": own != "mlps"}.get(kind, True)
+    return {"pretrained": method.name == "magnitude", "layer_matched": method.name != "mlps"}.get(kind, True)
+
+
+def kinds_of(study: Study, method: Structured | Magnitude) -> list[str]:
+    """The kinds of ticket that a study draws from the searches of a method."""
+    return [kind for kind in known_kinds() if kind in study.kinds and is_possible(kind, method)]

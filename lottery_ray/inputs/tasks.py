@@ -5,6 +5,8 @@ from typing import Literal
 
 import numpy as np
 
+from lottery_ray.identity import NO_IDENTITY
+
 Metric = Literal["accuracy", "matthews", "pearson", "f1", "macro_f1"]
 METRIC_NAMES: dict[Metric, str] = {
     "accuracy": "accuracy",
@@ -15,10 +17,6 @@ METRIC_NAMES: dict[Metric, str] = {
 }
 CORRELATIONS: tuple[Metric, ...] = ("matthews", "pearson")
 """They go down to -1, all others to 0."""
-
-
-NO_IDENTITY = {"identity": False}
-"""Of a field that changes no result."""
 
 
 @dataclass(frozen=True)

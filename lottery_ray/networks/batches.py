@@ -1,56 +1,16 @@
-"""Tokenised data, and batches packed into one row without padding."""
+"""Batches packed into one row without padding."""
 
-import functools
-import os
-import platform
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
-from lottery_ray.errors import InputError
-from lottery_ray.experiment.nodes import Data, FolderData, HubData
-from lottery_ray.inputs import language
-from lottery_ray.inputs.sources import data_files, data_sha256
-from lottery_ray.inputs.tasks import Task
-
-Split = Literal["train", "validation"]
-SPLITS: tuple[Split, ...] = ("train", "validation")
-
-# a trial has the threads of its recipe, and the tokenizer's own would come on top
-os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+from lottery_ray.inputs.encoding import Encoded
 
 WIDTH = 16
 """Attention works on groups of examples of similar length, one for so many tokens between the shortest and
 the longest: fewer have more padding, and more cost more than the padding they save."""
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """A tokenised split of n examples.
-
-    input_ids: int32 (tokens,); segments: int8 (tokens,); all examples one after the other. ends: int64 (n,),
-    where each example ends. idx: int64 (n,). labels: float64 (n,).
-    """
-
-    input_ids: np.ndarray
-    segments: np.ndarray
-    ends: np.ndarray
-    idx: np.ndarray
-    labels: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.ends)
-
-    @functools.cached_property
-    def lengths(self) -> np.ndarray:
-        """int64 (n,): tokens of each example."""
-        return np.diff(self.ends, prepend=0)
 
 
 @dataclass(frozen=True)
@@ -128,56 +88,3 @@ def batches_by_length(encoded: Encoded, size: int) -> list[np.ndarray]:
     """Rows in batches of similar length, for evaluation, where order does not matter."""
     order = np.argsort(encoded.lengths, kind="stable")
     return [order[start : start + size] for start in range(0, len(order), size)]
-
-
-def table(data: Data, task: Task, split: Split, folders: dict[str, str]) -> pa.Table:
-    """One split of a task: its text columns, `label` and `idx`.
-
-    folders: {identity: path} of the plan. Raises InputError if a folder's files are not those of the
-    plan.
-    """
-    if isinstance(data, language.Language):
-        return language.table(data, task.name, split)
-    if isinstance(data, HubData):
-        return _hub_table(data, task, split)
-    folder = Path(folders[data.sha256])
-    _check_unchanged(folder, task, data)
-    found = pq.read_table(data_files(folder, task)[split])
-    if "idx" not in found.column_names:
-        found = found.append_column("idx", pa.array(range(found.num_rows), pa.int32()))
-    return found
-
-
-@functools.cache
-def _check_unchanged(folder: Path, task: Task, data: FolderData) -> None:
-    if not folder.is_dir():
-        raise InputError(f"{folder} does not exist on {platform.node()}; every machine needs it there.")
-    if data_sha256(folder, task) != data.sha256:
-        raise InputError(
-            f"The files of {task.title} in {folder} are not those that the study was planned on."
-        )
-
-
-def _hub_table(data: HubData, task: Task, split: Split) -> pa.Table:
-    import datasets
-
-    name = task.validation if split == "validation" else split
-    loaded = datasets.load_dataset(data.name, task.name, revision=data.commit, split=name)
-    return loaded.with_format("arrow")[:]
-
-
-def encode(rows: pa.Table, task: Task, tokenizer: Any, max_length: int) -> Encoded:
-    """Tokenise a split; examples longer than max_length are cut, the longer text first."""
-    texts = [rows[column].to_pylist() for column in task.text]
-    tokens = tokenizer(*texts, truncation=True, max_length=max_length, return_token_type_ids=True)
-    return Encoded(
-        input_ids=_concatenated(tokens["input_ids"], np.int32),
-        segments=_concatenated(tokens["token_type_ids"], np.int8),
-        ends=np.cumsum([len(ids) for ids in tokens["input_ids"]]),
-        idx=rows["idx"].to_numpy().astype(np.int64),
-        labels=rows["label"].to_numpy().astype(np.float64),
-    )
-
-
-def _concatenated(rows: Sequence[Sequence[int]], dtype: type) -> np.ndarray:
-    return np.concatenate([np.asarray(row, dtype) for row in rows])

@@ -1,14 +1,21 @@
 """A ticket of a root as a plain Hugging Face folder, which needs nothing of lottery_ray."""
 
+import copy
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
+
+from transformers.models.auto import AutoModelForSequenceClassification
 
 from lottery_ray.errors import InputError
 from lottery_ray.experiment import masks
+from lottery_ray.experiment.masks import Mask
+from lottery_ray.experiment.nodes import Ticket
 from lottery_ray.inputs.architectures import ADAPTERS
-from lottery_ray.networks import released
-from lottery_ray.networks import weights as models
+from lottery_ray.networks import released, weights
+from lottery_ray.networks.network import Network
+from lottery_ray.networks.pruning import kept_weights, prune
 from lottery_ray.storage import recorded
 from lottery_ray.storage.store import Record, Store
 
@@ -40,13 +47,13 @@ def export_ticket(root: str, key: str, folder: Path, *, retrained: bool) -> Reco
     with tempfile.TemporaryDirectory(prefix="lottery_ray_") as copies:
         mask = masks.from_table(masks.read(store.fetch(ticket, "mask.arrow", Path(copies) / "mask")))
         if retrained:
-            network = models.load(_fetched(store, ticket, Path(copies), "retrained/"))
+            network = weights.load(_fetched(store, ticket, Path(copies), "retrained/"))
         else:
-            network = models.load(_fetched(store, full, Path(copies), ""))
+            network = weights.load(_fetched(store, full, Path(copies), ""))
             if ticket.identity.get("removal") == "released":
                 released.lose_output_bias(network, mask)
-            models.prune(network, mask)
-        models.export(network, mask, folder)
+            prune(network, mask)
+        export_network(network, mask, folder)
         for name in set(full.artifacts) - set(MODEL_ARTIFACTS):
             shutil.copy(store.fetch(full, name, Path(copies)), folder / name)
     return ticket
@@ -58,7 +65,7 @@ def _ticket(store: Store, root: str, key: str) -> Record:
         raise InputError(
             f"{root} holds no node {key}. The report's scores.csv and --dry-run list the keys of tickets."
         )
-    if record.labels["stage"] != "ticket":
+    if record.labels["stage"] != Ticket.stage:
         raise InputError(f"{key} is a {record.labels['stage']}, not a ticket; only tickets are exported.")
     return record
 
@@ -68,3 +75,27 @@ def _fetched(store: Store, record: Record, into: Path, prefix: str) -> Path:
     names = [name for name in record.artifacts if name.startswith(prefix)]
     paths = [store.fetch(record, name, into / record.key) for name in names]
     return paths[0].parent
+
+
+def export_network(network: Network, mask: Mask, folder: Path) -> None:
+    """A pruned network as a plain Hugging Face folder: of full size, its pruned parts zeros.
+
+    network: compacted, gated or weight-masked by the mask, with weights of any dtype. There is no tokenizer
+    in the folder.
+    """
+    own: Any = network.model
+    config = copy.deepcopy(own.config)
+    config._attn_implementation = None
+    whole = Network(AutoModelForSequenceClassification.from_config(config, dtype=own.dtype))
+    kept, source = kept_weights(whole, mask), network.state_dict()
+    for name, value in whole.state_dict().items():
+        if name not in kept:
+            value.copy_(source[name])
+            continue
+        value.zero_()
+        if name in source:
+            found = source[name].cpu()
+            # what compaction left is in the order of what the mask keeps
+            value[kept[name]] = found[kept[name]] if found.shape == value.shape else found.flatten()
+    plain: Any = whole.model
+    plain.save_pretrained(folder)

@@ -178,3 +178,10 @@ def weights_kept(network: Network, mask: Mask) -> dict[str, int]:
         return masks.sizes(mask)["weight"]
     kept = kept_weights(network, mask).values()
     return {"kept": sum(int(k.sum()) for k in kept), "of": sum(k.numel() for k in kept)}
+
+
+def magnitudes(network: Network) -> np.ndarray:
+    """float32 (weights,), |w| of the prunable ones, in the order of `prunable`."""
+    weights = [parameter.detach().flatten() for parameter in prunable(network).values()]
+    found: np.ndarray = torch.cat(weights).abs().cpu().numpy()
+    return found

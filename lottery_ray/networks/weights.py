@@ -1,8 +1,4 @@
-"""Networks and their checkpoints: made, saved and loaded, pruned ones too, and exported.
-
-The rest of what one does with a network is in `networks` (its forward pass) and `pruning`, and can be had
-from here.
-"""
+"""Networks and their checkpoints: made, saved and loaded, pruned ones too."""
 
 import copy
 from dataclasses import dataclass
@@ -11,8 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from accelerate import Accelerator, init_empty_weights
-from accelerate.state import AcceleratorState
+from accelerate import init_empty_weights
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
 from transformers.models.auto import AutoModelForSequenceClassification
@@ -20,46 +15,12 @@ from transformers.models.auto import AutoModelForSequenceClassification
 from lottery_ray.errors import InputError
 from lottery_ray.experiment import masks
 from lottery_ray.experiment.masks import Mask
-from lottery_ray.experiment.nodes import Precision
 from lottery_ray.inputs.architectures import ADAPTERS
 from lottery_ray.inputs.tasks import Task
-from lottery_ray.networks.network import PACKED, Gates, Network, adapter_of, full_gates, linears
-from lottery_ray.networks.pruning import (
-    compact,
-    kept_weights,
-    prunable,
-    prune,
-    prune_weights,
-    weight_mask,
-    weights_kept,
-)
+from lottery_ray.networks.network import Network, linears
+from lottery_ray.networks.packing import PACKED
+from lottery_ray.networks.pruning import prune, weights_kept
 from lottery_ray.streams import seed
-
-__all__ = [
-    "PACKED",
-    "Gates",
-    "Network",
-    "Saved",
-    "accelerator",
-    "adapter_of",
-    "architecture",
-    "compact",
-    "export",
-    "freeze_encoder",
-    "full_gates",
-    "initial",
-    "kept_weights",
-    "load",
-    "prunable",
-    "prune",
-    "prune_weights",
-    "read",
-    "restored",
-    "save",
-    "skeleton",
-    "weight_mask",
-    "weights_kept",
-]
 
 
 def initial(folder: Path, task: Task, node_seed: int, start: Literal["pretrained", "random"]) -> Network:
@@ -117,6 +78,7 @@ class Saved:
 
 
 def read(folder: Path) -> Saved:
+    """A network that `save` left whole."""
     return Saved(AutoConfig.from_pretrained(folder), load_file(folder / "model.safetensors"))
 
 
@@ -160,30 +122,6 @@ def load(folder: Path) -> Network:
     return network
 
 
-def export(network: Network, mask: Mask, folder: Path) -> None:
-    """A pruned network as a plain Hugging Face folder: of full size, its pruned parts zeros.
-
-    network: compacted, gated or weight-masked by the mask, with weights of any dtype. There is no tokenizer
-    in the folder.
-    """
-    own: Any = network.model
-    config = copy.deepcopy(own.config)
-    config._attn_implementation = None
-    whole = Network(AutoModelForSequenceClassification.from_config(config, dtype=own.dtype))
-    kept, source = kept_weights(whole, mask), network.state_dict()
-    for name, value in whole.state_dict().items():
-        if name not in kept:
-            value.copy_(source[name])
-            continue
-        value.zero_()
-        if name in source:
-            found = source[name].cpu()
-            # what compaction left is in the order of what the mask keeps
-            value[kept[name]] = found[kept[name]] if found.shape == value.shape else found.flatten()
-    plain: Any = whole.model
-    plain.save_pretrained(folder)
-
-
 def architecture(network: Network) -> dict[str, int]:
     """What the sizes of its subnetworks are shares of: layers, heads (of a layer), head_size, and numbers of
     weights: head_weights (of one head), mlp_weights (of one MLP), encoder_weights (all prunable ones) and
@@ -215,10 +153,3 @@ def freeze_encoder(network: Network) -> None:
     network.requires_grad_(False)
     for name in network.adapter.head:
         network.model.get_submodule(name).requires_grad_(True)
-
-
-def accelerator(precision: Precision, *, cpu: bool) -> Accelerator:
-    """The one Accelerator of this process. A warm process may have had another precision before, which
-    Accelerate's shared state would refuse to change."""
-    AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=cpu, mixed_precision="bf16" if precision == "bf16" else "no")

@@ -3,15 +3,6 @@
 import time
 from dataclasses import dataclass, field
 
-from lottery_ray.experiment.study import Site
-
-
-def units(processes: int, site: Site, gpus: float) -> float:
-    """How many GPUs a trial of so many processes has, or CPUs. gpus: of a trial of one process."""
-    if not gpus:
-        return processes * site.cpus_per_trial
-    return processes if processes > 1 else gpus
-
 
 @dataclass
 class Budget:

@@ -5,14 +5,14 @@ import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from lottery_ray.experiment.nodes import Finetune, Model, Node, Pretrain, labels, parents
-from lottery_ray.scheduling.calibration import Calibration
-from lottery_ray.scheduling.schedule import Schedule, cost, remaining_path
+from lottery_ray.experiment.graph import Node, labels, parents
+from lottery_ray.experiment.nodes import Finetune, Model
+from lottery_ray.scheduling.costs import Calibration, cost, full_model
+from lottery_ray.scheduling.schedule import Schedule, remaining_path
 from lottery_ray.storage.recorded import nodes_of
 from lottery_ray.storage.store import Record
 
@@ -24,35 +24,38 @@ Group = tuple[str | None, ...]
 CANARY_ALONE = 1.5
 """A canary's forecast is taken to be at most so many times too low or too high, by judgement."""
 OTHER_TASK = 2.0
-"""Likewise of a task's nodes from the records of other tasks, whose sentences are longer or shorter;
-benchmarks/forecast_error.py measures it on a root."""
+"""A task's nodes from the records of other tasks, whose sentences are longer or shorter, are taken to be so
+many times too low or too high; benchmarks/forecast_error.py measures it on a root."""
 
 
 @functools.cache
 def groups(node: Node) -> list[Group]:
     """Whose measured times speak for a node, the most specific first."""
     flat = labels(node)
-    kind = flat["start"] if isinstance(node, Finetune) else flat["kind"]
-    whole = (flat["task"], flat["stage"], flat["method"], kind)
+    whole = (flat["task"], flat["stage"], flat["method"], flat["kind"] or flat["start"])
     return [whole, whole[:3], whole[:2], (flat["stage"],), ()]
 
 
 @dataclass
 class Rate:
-    """Measured seconds beside expected ones, or beside costs; each: the ratios, node by node."""
+    """Measured seconds beside expected ones, or beside costs, node by node."""
 
-    seconds: float = 0.0
-    expected: float = 0.0
-    each: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    expected: list[float] = field(default_factory=list)
 
     def add(self, seconds: float, expected: float) -> None:
-        self.seconds += seconds
-        self.expected += expected
-        self.each.append(seconds / expected)
+        """Of one node."""
+        self.seconds.append(seconds)
+        self.expected.append(expected)
+
+    @property
+    def mean(self) -> float:
+        """Seconds for one that was expected."""
+        return sum(self.seconds) / sum(self.expected)
 
     def spread(self) -> tuple[float, float]:
-        """The first and the ninth decile."""
-        low, high = np.quantile(self.each, (0.1, 0.9))
+        """The first and the ninth decile, over nodes."""
+        low, high = np.quantile(np.divide(self.seconds, self.expected), (0.1, 0.9))
         return float(low), float(high)
 
 
@@ -113,10 +116,8 @@ class Forecast:
                 self._rates.setdefault((True, group), Rate()).add(seconds, calibrated)
 
     def _calibrated(self, node: Node) -> float | None:
-        if isinstance(node, Pretrain):
-            return None
-        finetune = node if isinstance(node, Finetune) else node.finetune
-        found = self.calibrations.get((finetune.model, finetune.task))
+        full = full_model(node)
+        found = self.calibrations.get((full.model, full.task)) if full else None
         return found.seconds(node) if found else None
 
     def _rate(self, node: Node) -> tuple[float, Rate | None, bool]:
@@ -133,7 +134,7 @@ class Forecast:
         expected, rate, _ = self._rate(node)
         if rate is None:
             return expected or None
-        return expected * rate.seconds / rate.expected
+        return expected * rate.mean
 
     def range(self, node: Node) -> tuple[float, float]:
         """Its seconds if it ran as the fastest or the slowest tenth of those measured; of a node of which
@@ -175,13 +176,11 @@ def makespan(
     seconds: Mapping[Node, float],
     slots: int,
     between: float = 0.0,
-    widths: Mapping[Node, int] = MappingProxyType({}),
 ) -> float:
     """Seconds until the last of these nodes is done, on so many slots, in the order of a sweep.
 
     nodes: those to run, parents first; what they need beside them is done. seconds: of every one. between:
-    from a trial's end until its slot has the next one, and until its children may start. widths: of nodes
-    that take several slots, at most all of them; the most urgent node waits until enough are free.
+    from a trial's end until its slot has the next one, and until its children may start.
     """
     order = list(nodes)
     done = {parent for node in order for parent in parents(node)} - set(order)
@@ -189,27 +188,20 @@ def makespan(
     running: list[tuple[float, int, Node]] = []
     now, started, free = 0.0, 0, slots
     while not schedule.ended:
-        while (node := schedule.peek()) and widths.get(node, 1) <= free:
-            schedule.next()
-            free -= widths.get(node, 1)
+        while free and (node := schedule.next()):
+            free -= 1
             # the number decides between equals, so that nodes are never compared
             heapq.heappush(running, (now + seconds[node] + between, started, node))
             started += 1
         now, _, node = heapq.heappop(running)
-        free += widths.get(node, 1)
+        free += 1
         schedule.finished(node)
     return max(0.0, now - between)
 
 
-def lower_bound(
-    nodes: Iterable[Node],
-    seconds: Mapping[Node, float],
-    slots: int,
-    widths: Mapping[Node, int] = MappingProxyType({}),
-) -> float:
+def lower_bound(nodes: Iterable[Node], seconds: Mapping[Node, float], slots: int) -> float:
     """Seconds that no order of these nodes can beat: the larger of their total over the slots and of the
     longest chain."""
     order = list(nodes)
     chains = remaining_path(order, seconds.__getitem__)
-    total = sum(seconds[node] * widths.get(node, 1) for node in order)
-    return max(total / slots, max(chains.values(), default=0.0))
+    return max(sum(seconds[node] for node in order) / slots, max(chains.values(), default=0.0))

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.nodes import key, stage, title
-from lottery_ray.scheduling.progress import Progress
+from lottery_ray.experiment.graph import key, title
+from lottery_ray.scheduling.progress import SweepProgress
 from lottery_ray.storage.store import Store
 
 SECONDS = 5.0
@@ -72,7 +72,7 @@ class Sweep:
 class Journal:
     """Writes what a sweep says, from a thread of its own. Use it as a context manager."""
 
-    def __init__(self, store: Store, progress: Progress) -> None:
+    def __init__(self, store: Store, progress: SweepProgress) -> None:
         self.store = store
         self.progress = progress
         self.begun = time.time()
@@ -82,7 +82,7 @@ class Journal:
         self._thread = threading.Thread(target=self._keep_writing, daemon=True)
 
     def __enter__(self) -> "Journal":
-        nodes = [Planned(key(node), stage(node), title(node)) for node in self.progress.nodes]
+        nodes = [Planned(node.key, node.stage, title(node)) for node in self.progress.nodes]
         self.store.write_json(f"sweeps/{self.name}/plan.json", [asdict(node) for node in nodes])
         self._write(None)
         self._thread.start()

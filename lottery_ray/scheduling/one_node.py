@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.nodes import Node, key, parents, title
+from lottery_ray.experiment.graph import Node, key, parents, title
 from lottery_ray.experiment.plan import Plan
 
 REPLAY = "A replay runs that node alone, without Ray; add --pdb to stop where the exception was raised."
@@ -20,12 +20,12 @@ def command_line() -> str:
     return f"cd {shlex.quote(str(Path.cwd()))} && {shlex.join([sys.executable, *sys.argv])}"
 
 
-def of_node(command: str, key: str) -> str:
+def command_of_node(command: str, key: str) -> str:
     """The command that runs one node of the study of a command line."""
     return f"{command} --node {key}"
 
 
-def chosen(plan: Plan, beginning: str) -> Node:
+def chosen_node(plan: Plan, beginning: str) -> Node:
     """The node whose key begins so. Raises InputError if there is none, or more than one."""
     found = [node for node in plan.nodes if key(node).startswith(beginning)]
     if not found:

@@ -13,12 +13,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lottery_ray.experiment.nodes import Finetune, Node, key, stage, title
-from lottery_ray.experiment.study import STAGES
-from lottery_ray.scheduling.calibration import Calibration
+from lottery_ray.experiment.graph import NODE_KINDS, Node, key, title
+from lottery_ray.experiment.nodes import Finetune
+from lottery_ray.scheduling.costs import Calibration, cost
 from lottery_ray.scheduling.forecast import Forecast, groups
-from lottery_ray.scheduling.one_node import of_node
-from lottery_ray.scheduling.schedule import cost
+from lottery_ray.scheduling.one_node import command_of_node
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class Failure:
 
 
 @dataclass
-class Progress:
+class SweepProgress:
     """What has happened to the nodes of a sweep, and its display.
 
     nodes: all that the study needs; done: those that had a record before. command: the sweep's, as
@@ -65,7 +64,7 @@ class Progress:
             redirect_stderr=False,
         )
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "SweepProgress":
         if self.console.is_terminal:
             self._live.start()
         return self
@@ -111,7 +110,7 @@ class Progress:
         if self.console.is_terminal:
             self.console.print(said, style="red", highlight=False, soft_wrap=True, markup=False)
         elif self.command:
-            again = of_node(self.command, key(failure.node))
+            again = command_of_node(self.command, key(failure.node))
             self.console.print(f"    replay: {again}", highlight=False, soft_wrap=True, markup=False)
 
     def _line(self, event: str) -> None:
@@ -151,9 +150,10 @@ class Progress:
             table.add_column(heading, justify="right" if heading else "left")
         failed = [failure.node for failure in self.failures]
         columns = [
-            Counter(map(stage, list(nodes))) for nodes in (self.done, self.running, failed, self.nodes)
+            Counter(node.stage for node in list(nodes))
+            for nodes in (self.done, self.running, failed, self.nodes)
         ]
-        for name in STAGES:
+        for name in NODE_KINDS:
             if columns[-1][name]:
                 table.add_row(name, *(str(column[name]) for column in columns))
         bar = ProgressBar(total=len(self.nodes), completed=len(self.done), width=40)

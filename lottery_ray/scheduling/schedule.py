@@ -2,88 +2,10 @@
 
 import heapq
 from collections.abc import Callable, Hashable, Iterable, Mapping, Set
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from lottery_ray.experiment.nodes import (
-    Finetune,
-    Magnitude,
-    Node,
-    NullDraws,
-    Pretrain,
-    Search,
-    Structured,
-    Ticket,
-    parents,
-)
-
-SCORED = 1 / 3
-"""The work of scoring an example, in examples trained on: a forward pass without the two backward ones."""
-PASSES = 13
-"""Dev passes of a search: 6 to 23 in the paper's."""
-COMPACTED = 0.7
-"""The work of training a structured ticket with its pruned parts cut out, in that of the full model: .57 to
-.82 of the operations for the good ones of GLUE."""
-
-
-@dataclass(frozen=True)
-class Rows:
-    """How many rows a task has to train on, after `train_limit` and without the held-out ones, and how many
-    in its dev set."""
-
-    train: float
-    dev: float
-
-
-@dataclass(frozen=True)
-class Examples:
-    """How many examples a node reads and tokenises, trains on, scores, and scores with importance; those
-    of every pass count."""
-
-    encoded: float
-    trained: float = 0.0
-    scored: float = 0.0
-    with_importance: float = 0.0
-
-
-def cost(node: Node) -> float:
-    """About how many training examples' worth of work a node is; only ratios matter."""
-    if isinstance(node, Pretrain):
-        return node.steps * node.batch_size
-    finetune = node if isinstance(node, Finetune) else node.finetune
-    work = examples(node, whole(finetune))
-    return work.trained + work.scored * SCORED + work.with_importance * 2 * SCORED
-
-
-def whole(node: Finetune) -> Rows:
-    """Of a task whose data is GLUE's, the embedded study's, or a user's own."""
-    task = node.definition
-    size = task.train_size
-    return Rows(min(node.train_limit or size, size) * (1 - node.held_out), task.dev_size)
-
-
-def examples(node: Finetune | Search | Ticket | NullDraws, rows: Rows) -> Examples:
-    """What a node of a task with so many rows does."""
-    match node:
-        case Finetune():
-            return Examples(rows.train + rows.dev, rows.train * node.recipe.epochs, rows.dev)
-        case Search():
-            held_out = node.finetune.held_out
-            looked_at = rows.train * held_out / (1 - held_out) if node.data == "held_out" else rows.dev
-            if isinstance(node.method, Magnitude):
-                return Examples(looked_at, scored=PASSES * looked_at)
-            return Examples(looked_at, with_importance=PASSES * looked_at)
-        case Ticket():
-            trained = rows.train * node.recipe.epochs * _share(node)
-            return Examples(rows.train + rows.dev, trained, 2 * rows.dev)
-        case NullDraws():
-            return Examples(rows.dev, scored=(node.draws + 1) * rows.dev)
-
-
-def _share(node: Ticket) -> float:
-    """Of a full model's work that a ticket's retraining takes."""
-    structured = isinstance(node.sources[0].method, Structured)
-    return COMPACTED if structured and node.recipe.layout == "compacted" else 1.0
+from lottery_ray.experiment.graph import Node, parents
+from lottery_ray.scheduling.costs import cost
 
 
 def remaining_path(nodes: Iterable[Node], seconds: Callable[[Node], float] = cost) -> dict[Node, float]:
@@ -141,10 +63,6 @@ class Schedule(Generic[J]):
     def ended(self) -> bool:
         """Nothing waits and nothing is out."""
         return not self._waiting and not self._out
-
-    def peek(self) -> J | None:
-        """What `next` would hand out."""
-        return self._ready[0][2] if self._ready else None
 
     def next(self) -> J | None:
         """Hand out a node; None where all that wait need one that is out."""

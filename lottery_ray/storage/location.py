@@ -87,7 +87,7 @@ def room(*folders: Path) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
-class Root:
+class Location:
     """Files in a folder or under a URI, by their names within it."""
 
     uri: str

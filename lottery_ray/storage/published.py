@@ -5,10 +5,10 @@ index (from 0), kept, importance (may be null). Scores: a CSV file with a row pe
 setting, task, mean, std_sample (over seeds), main_metric (1 for the one that is reported).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,14 @@ import pyarrow.parquet as pq
 from lottery_ray.errors import InputError
 from lottery_ray.experiment import masks
 from lottery_ray.experiment.draws import PAPER_SEEDS
+from lottery_ray.experiment.effort import Examples, Rows
+from lottery_ray.experiment.graph import Node, labels
 from lottery_ray.experiment.masks import Component, Mask, Part
-from lottery_ray.experiment.nodes import Published, key, labels
+from lottery_ray.experiment.recipe import Recipe
+from lottery_ray.identity import file_sha256
 from lottery_ray.inputs.tasks import TASKS
-from lottery_ray.storage.store import Store, sha256
+from lottery_ray.storage.attempt import begin
+from lottery_ray.storage.store import Store
 
 MASK_COLUMNS = ("family", "task", "seed", "component", "layer", "index", "kept", "importance")
 SCORE_COLUMNS = ("setting", "task", "mean", "std_sample", "main_metric")
@@ -84,6 +88,48 @@ TOKENS = 128
 
 
 @dataclass(frozen=True)
+class Published(Node):
+    """A mask, or the scores of one network over seeds, that others have published. Nothing runs it:
+    it is read from their files.
+
+    file: sha256 of what it was read from. name: of the mask's family, or the scores' setting, in there.
+    seed: None for scores over seeds. method, network: by the names that the report has for them.
+    """
+
+    VERSION: ClassVar[int] = 1
+    stage: ClassVar[str] = "published"
+    runs: ClassVar[str] = ""
+    columns: ClassVar[Mapping[str, str]] = {
+        "sizes": "{component: kept and of} of a mask",
+        "weights": "kept and of, prunable encoder weights",
+        "architecture": "sizes of the network, in components and weights",
+        "dev_tokens": "tokens of an example",
+        "measure": "of a score: fine-tuned, pruned or retrained",
+        "mean": "over seeds",
+        "sd": "over seeds",
+        "n": "how many seeds",
+    }
+
+    file: str
+    name: str
+    task: str
+    seed: int | None
+    method: str
+    network: str
+
+    @property
+    def setting(self) -> Recipe:
+        return Recipe()
+
+    def work(self, rows: Rows) -> Examples:
+        return Examples()
+
+    def named(self) -> dict[str, Any]:
+        flat = {"task": self.task, "seed": self.seed, "method": self.method, "kind": self.network}
+        return flat | {"draw": 0, "size": "stopping"}
+
+
+@dataclass(frozen=True)
 class Imported:
     """What a root holds after an import. skipped: settings that no network of a report answers to."""
 
@@ -101,7 +147,7 @@ def import_published(parquet: Path, root: str, results: Path | None = None) -> I
     """
     table = _masks(parquet)
     scores, skipped = _scores(results) if results else ([], [])
-    digest = sha256(parquet)
+    digest = file_sha256(parquet)
     names = _families(table)
     found = []
     for (family, task, seed), rows in table.groupby(["family", "task", "seed"], sort=False, observed=True):
@@ -114,7 +160,7 @@ def import_published(parquet: Path, root: str, results: Path | None = None) -> I
     for node, mask in found:
         _write_mask(store, node, mask)
     for node, result in scores:
-        store.begin(node).publish(result, {}, {})
+        begin(store, node).publish(result, {}, {})
     return Imported(names, len(found), len(scores), skipped)
 
 
@@ -203,9 +249,9 @@ def _mask(rows: pd.DataFrame, where: str) -> Mask:
 
 
 def _write_mask(store: Store, node: Published, mask: Mask) -> None:
-    attempt = store.begin(node)
+    attempt = begin(store, node)
     identity = {name: labels(node)[name] for name in masks.IDENTITY}
-    masks.write(masks.to_table(mask, key(node), identity), attempt.folder / "mask.arrow")
+    masks.write(masks.to_table(mask, node.key, identity), attempt.folder / "mask.arrow")
     result = {
         "sizes": masks.sizes(mask),
         "weights": _weights(mask),
@@ -242,7 +288,7 @@ def _scores(path: Path) -> tuple[list[tuple[Published, dict[str, Any]]], list[st
         )
     for row in _rows(frame[frame.duplicated(["setting", "task"])]):
         raise InputError(f"{path}: {row['setting']} on {row['task']} is reported more than once.")
-    digest = sha256(path)
+    digest = file_sha256(path)
     found, skipped = [], []
     for setting, rows in frame.groupby("setting", sort=False):
         name = str(setting).removesuffix("_retrained")

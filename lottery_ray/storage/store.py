@@ -15,36 +15,23 @@ it is read. Nothing in a root is ever unpickled.
 import contextlib
 import hashlib
 import json
-import os
-import shutil
 import tempfile
-import traceback
 import uuid
 from collections.abc import Iterator, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.nodes import Node, Published, identity, key, labels, parents, title
-from lottery_ray.storage.location import FIRST_ATTEMPTS, Root, full_disk
+from lottery_ray.experiment.graph import Node, parents, title
+from lottery_ray.identity import digest, file_sha256
+from lottery_ray.storage.location import FIRST_ATTEMPTS, Location
 
 FORMAT = 1
 FORMAT_FILE = "lottery.json"
 READERS = 16
 """Records that are read at once: an answer of object storage takes some 30 ms."""
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def digest(value: Any) -> str:
-    """sha256 of a value's canonical JSON."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -71,7 +58,7 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Store(Root):
+class Store(Location):
     """The records of a root. Make one with `Store.open`."""
 
     @classmethod
@@ -211,7 +198,7 @@ class Store(Root):
                 self._download(artifact, path)
         if not path.is_file():
             raise InputError(f"{self.named(artifact)} is missing, though its node is recorded as done.")
-        if sha256(path) != record.artifacts[name]:
+        if file_sha256(path) != record.artifacts[name]:
             raise InputError(
                 f"{self.named(artifact)} is corrupt: its sha256 is not the recorded one. Delete"
                 f" nodes/{record.key}/node.json, and the node runs again."
@@ -226,7 +213,7 @@ class Store(Root):
         """
         found: dict[Node, Record] = {}
         for parent in parents(node):
-            record = self.read(key(parent))
+            record = self.read(parent.key)
             if record is None:
                 raise InputError(f"{title(node)} needs {title(parent)}, which has no record.")
             found[parent] = record
@@ -241,18 +228,8 @@ class Store(Root):
                     )
         return found
 
-    def begin(self, node: Node | Published) -> "Attempt":
-        """A folder of its own for one run of a node."""
-        name = uuid.uuid4().hex[:12]
-        if self.local:
-            folder = Path(self._full(f"nodes/{key(node)}/{name}"))
-            folder.mkdir(parents=True)
-        else:
-            folder = Path(tempfile.mkdtemp(prefix="lottery_ray_"))
-        return Attempt(self, node, name, folder)
-
-    def _checkpoint_folder(self, node: Node | Published) -> str:
-        return f"nodes/{key(node)}/checkpoint"
+    def _checkpoint_folder(self, node: Node) -> str:
+        return f"nodes/{node.key}/checkpoint"
 
     def checkpoints(self, node: Node) -> list[str]:
         """A node's checkpoints, as paths within the root, the newest first."""
@@ -278,7 +255,7 @@ class Store(Root):
             raise InputError(f"The checkpoint {self.named(name)} is corrupt: its sha256 is not in its name.")
         return content
 
-    def drop_checkpoints(self, node: Node | Published) -> None:
+    def drop_checkpoints(self, node: Node) -> None:
         """Remove all of a node's, if that can be done."""
         with contextlib.suppress(InputError):
             if self._exists(self._checkpoint_folder(node)):
@@ -286,7 +263,7 @@ class Store(Root):
 
     def error_logs(self, node: Node) -> set[str]:
         """The logs that failed runs of a node have left, as paths within the root."""
-        names = self._list(f"nodes/{key(node)}", recursive=True)
+        names = self._list(f"nodes/{node.key}", recursive=True)
         return {name for name in names if name.endswith("/error.txt")}
 
     def failure(self, node: Node, before: Set[str] = frozenset()) -> tuple[str, str] | None:
@@ -306,82 +283,3 @@ def _outdated(record: Record, records: Mapping[str, Record], outdated: Mapping[s
         parent in outdated or (parent in records and records[parent].digest != read)
         for parent, read in record.parents.items()
     )
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One run of a node: write artifacts into `folder`, then publish."""
-
-    store: Store
-    node: Node | Published
-    name: str
-    folder: Path
-
-    @property
-    def _place(self) -> str:
-        return f"nodes/{key(self.node)}/{self.name}"
-
-    def publish(
-        self, result: dict[str, Any], provenance: dict[str, Any], inputs: dict[Node, Record]
-    ) -> Record:
-        """Make the node's record, last and atomically. If another run published first, its record
-        stands and is returned, and this run's artifacts are removed. The node's checkpoints go."""
-        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        record = Record(
-            key=key(self.node),
-            attempt=self.name,
-            identity=identity(self.node),
-            labels=labels(self.node),
-            artifacts={path.relative_to(self.folder).as_posix(): sha256(path) for path in files},
-            parents={parent.key: parent.digest for parent in inputs.values()},
-            result=result,
-            provenance=provenance,
-        )
-        content = {"format": FORMAT, **asdict(record)}
-        content["checksum"] = digest(content)
-        text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False).encode()
-        if self.store.local:
-            self._link(text)
-        else:
-            self._upload(files, text)
-        published = self.store.read(record.key)
-        assert published is not None
-        if published.attempt != self.name or not self.store.local:
-            shutil.rmtree(self.folder)
-        self.store.drop_checkpoints(self.node)
-        return published
-
-    def _link(self, text: bytes) -> None:
-        """A hard link is made whole or not at all, and never over an existing file."""
-        draft = self.folder / ".node.json"
-        draft.write_bytes(text)
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, self.folder.parent / "node.json")
-        draft.unlink()
-
-    def _upload(self, files: list[Path], text: bytes) -> None:
-        """Objects appear whole. Between the look and the write another driver may publish, and pyarrow has
-        no conditional write: then the last one stands, whole, and readers whose parents disagree refuse
-        (`Store.inputs`)."""
-        record = f"nodes/{key(self.node)}/node.json"
-        for path in files:
-            name = path.relative_to(self.folder).as_posix()
-            self.store._upload(path, f"{self._place}/{name}")
-        if not self.store._exists(record):
-            self.store._write(record, text)
-
-    def fail(self, error: Exception) -> None:
-        """Keep a failed run's cause, in one line, and its traceback where `Store.failure` finds them.
-
-        Raises InputError, in words, if a full disk was the cause.
-        """
-        full = full_disk(error, self.folder, Path(tempfile.gettempdir()))
-        cause = " ".join(traceback.format_exception_only(full or error)).split()
-        log = "\n".join([" ".join(cause), "", *traceback.format_exception(error)])
-        if full or not self.store.local:
-            # half-written artifacts, which take the room that the log needs
-            shutil.rmtree(self.folder)
-        self.store._make_folder(self._place)
-        self.store._write(f"{self._place}/error.txt", log.encode())
-        if full:
-            raise full from error

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
 
-from lottery_ray.experiment.nodes import NODE_TYPES, Node, NullDraws, Ticket, key, labels, sources_of, title
+from lottery_ray.experiment.graph import Node, labels, title
 from lottery_ray.storage.store import Store
 
 Mode = Literal["disabled", "offline", "online"]
@@ -47,44 +47,40 @@ class Tracking:
 UNTRACKED = Tracking()
 
 
-def config(node: Node) -> dict[str, Any]:
+def node_config(node: Node) -> dict[str, Any]:
     """A node flat: its labels, and every choice that it is made by, defaults included, such as
     "recipe.epochs", "search.method.step", "finetune.held_out". Other nodes are keys."""
-    parts: dict[str, Any] = {"": node}
-    if isinstance(node, Ticket | NullDraws):
-        parts["search."] = sources_of(node)[0]
-    if hasattr(node, "finetune"):
-        parts["finetune."] = node.finetune
-    flat: dict[str, Any] = {"key": key(node)}
-    for prefix, part in parts.items():
-        flat |= dict(_fields(prefix, part))
+    flat: dict[str, Any] = {"key": node.key} | dict(_fields("", node))
+    for prefix, part in (("search.", node.search), ("finetune.", node.full)):
+        if part not in (None, node):
+            flat |= dict(_fields(prefix, part))
     return {name: value for name, value in (flat | labels(node)).items() if value is not None}
 
 
 def _fields(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
     for f in fields(value):
         name, inner = prefix + f.name, getattr(value, f.name)
-        if isinstance(inner, NODE_TYPES):
-            yield name, key(inner)
+        if isinstance(inner, Node):
+            yield name, inner.key
         elif is_dataclass(inner):
             yield from _fields(f"{name}.", inner)
         elif isinstance(inner, tuple):
-            yield name, " ".join(key(part) if isinstance(part, NODE_TYPES) else str(part) for part in inner)
+            yield name, " ".join(part.key if isinstance(part, Node) else str(part) for part in inner)
         else:
             yield name, inner
 
 
-def flat(result: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat_result(result: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """The numbers and words of a record's result, as {"sizes.heads.kept": 72}; its lists are left out."""
     found: dict[str, Any] = {}
     for name, value in result.items():
         if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{name}.")
+            found |= flat_result(value, f"{prefix}{name}.")
         elif isinstance(value, str | int | float):
             found[prefix + name] = value
     return found
 
 
-def slug(node: Node) -> str:
+def node_slug(node: Node) -> str:
     """A name for people and for what takes no spaces; its key makes it the only one."""
-    return re.sub("[^A-Za-z0-9.]+", "-", f"{title(node)} {key(node)}")
+    return re.sub("[^A-Za-z0-9.]+", "-", f"{title(node)} {node.key}")

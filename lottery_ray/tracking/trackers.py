@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.nodes import Node
+from lottery_ray.experiment.graph import Node
 from lottery_ray.storage.store import Record, Store
 from lottery_ray.tracking import wandb_run
-from lottery_ray.tracking.settings import Tracking, config, flat, slug
+from lottery_ray.tracking.settings import Tracking, flat_result, node_config, node_slug
 
 PROVENANCE = ("seconds", "peak_memory_mib", "peak_gpu_memory_mib", "device", "host", "commit")
 """What is told of a record beside its result."""
 
 
 class Tracker(Protocol):
-    """Who is told of one node. Any of this may fail; `Run` sees to that."""
+    """Who is told of one node. Any of this may fail; `TrackedRun` sees to that."""
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """One point of each of these curves."""
@@ -68,7 +68,7 @@ class AccelerateTracker:
 
 
 @dataclass
-class Run:
+class TrackedRun:
     """One node as its trackers see it, if it has any.
 
     trackers: by name. fetched: see `Tracker`. warnings: what went wrong, in words, for the record.
@@ -94,7 +94,9 @@ class Run:
 
     def leave(self, record: Record) -> None:
         """Its record, which is published."""
-        values = flat(record.result) | flat({name: record.provenance.get(name) for name in PROVENANCE})
+        values = flat_result(record.result) | flat_result(
+            {name: record.provenance.get(name) for name in PROVENANCE}
+        )
         self._tell(lambda tracker: tracker.leave(self.node, record, self.fetched))
         self._tell(lambda tracker: tracker.end(values))
 
@@ -121,7 +123,7 @@ class Run:
             self.warnings.append(f"{name}: {type(error).__name__}: {' '.join(str(error).split())}")
 
 
-def check(tracking: Tracking, store: Store) -> str | None:
+def check_trackers(tracking: Tracking, store: Store) -> str | None:
     """Whether what is asked for can track nodes here, before any of them starts. Returns what is to be said
     where it can, but not as was asked.
 
@@ -131,7 +133,7 @@ def check(tracking: Tracking, store: Store) -> str | None:
         _check_tracker(tracking.tracker, store)
     if tracking.wandb == "disabled":
         return None
-    return wandb_run.check(tracking)
+    return wandb_run.check_wandb(tracking)
 
 
 def _check_tracker(name: str, store: Store) -> None:
@@ -148,19 +150,21 @@ def _check_tracker(name: str, store: Store) -> None:
 
 
 @contextmanager
-def told(node: Node, tracking: Tracking, store: Store, fetched: Path, spread: float = 0.0) -> Iterator[Run]:
+def tracked(
+    node: Node, tracking: Tracking, store: Store, fetched: Path, spread: float = 0.0
+) -> Iterator[TrackedRun]:
     """For what runs a node: its trackers are told when it begins, and how it ends.
 
     fetched: a folder for artifacts that are not on this machine. spread: seconds over which the first runs of
     many processes begin.
     """
-    run = Run(node, {}, fetched, [], not tracking.no_dev_curves)
+    run = TrackedRun(node, {}, fetched, [], not tracking.no_dev_curves)
     if tracking.tracker is not None:
         with run.guarded(tracking.tracker):
             run.trackers[tracking.tracker] = _accelerates(node, tracking.tracker, tracking, store)
     if tracking.wandb != "disabled":
         with run.guarded("wandb"):
-            run.trackers["wandb"] = wandb_run.of_node(node, tracking, store, run.warnings, spread)
+            run.trackers["wandb"] = wandb_run.run_of_node(node, tracking, store, run.warnings, spread)
     try:
         yield run
     except BaseException as error:
@@ -173,8 +177,8 @@ def _accelerates(node: Node, name: str, tracking: Tracking, store: Store) -> Acc
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
     kind = LOGGER_TYPE_TO_CLASS[name]
-    in_folder = (slug(node), f"{store.path}/{name}")
+    in_folder = (node_slug(node), f"{store.path}/{name}")
     tracker = kind(*in_folder) if kind.requires_logging_directory else kind(tracking.project)
     tracker.start()
-    tracker.store_init_configuration(config(node))
+    tracker.store_init_configuration(node_config(node))
     return AccelerateTracker(tracker)

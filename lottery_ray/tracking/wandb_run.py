@@ -21,27 +21,12 @@ from typing import Any
 import psutil
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.nodes import (
-    Data,
-    Finetune,
-    FolderData,
-    FolderModel,
-    HubData,
-    HubModel,
-    Node,
-    Pretrain,
-    Search,
-    Ticket,
-    identity,
-    key,
-    labels,
-    stage,
-    title,
-)
-from lottery_ray.storage.store import Record, Store, digest
-from lottery_ray.tracking.settings import Mode, Tracking, config, slug
+from lottery_ray.experiment.graph import Node, labels, title
+from lottery_ray.storage.store import Record, Store
+from lottery_ray.tracking.artifacts import Artifact, for_wandb, left_by, read_from_outside
+from lottery_ray.tracking.settings import Mode, Tracking, node_config
 
-FOLDER = "wandb"
+WANDB_FOLDER = "wandb"
 INIT_SECONDS = 30.0
 """The longest that a run waits for the service when it begins."""
 FINISH_SECONDS = 120.0
@@ -66,8 +51,8 @@ NOT_LOGGED_IN = (
 )
 
 
-def check(tracking: Tracking) -> str | None:
-    """See `trackers.check`."""
+def check_wandb(tracking: Tracking) -> str | None:
+    """See `trackers.check_trackers`."""
     try:
         import wandb
     except ModuleNotFoundError:
@@ -115,23 +100,8 @@ def _settings() -> Any:
 
 
 @dataclass(frozen=True)
-class Artifact:
-    """What a run has read or left. A run that reads it describes it as the one that has left it did, and the
-    service takes equal ones for the same.
-
-    file: to be uploaded; or reference: where it is.
-    """
-
-    name: str
-    type: str
-    metadata: dict[str, Any]
-    file: Path | None = None
-    reference: str = ""
-
-
-@dataclass(frozen=True)
 class WandbRun:
-    """One run. Make it with `start`, or `of_node`.
+    """One run. Make it with `start_run`, or `run_of_node`.
 
     run: wandb's. store: of the root where its files are kept. folder: in which wandb has them.
     """
@@ -166,7 +136,7 @@ class WandbRun:
 
     def read(self, node: Node, inputs: Mapping[Node, Record], fetched: Path) -> None:
         """See `trackers.Tracker`."""
-        outside = read_from_outside(node) if isinstance(node, Finetune) else []
+        outside = read_from_outside(node)
         parents = [made for parent, record in inputs.items() for made in self._left(parent, record, fetched)]
         for artifact in (*outside, *parents):
             self._add(artifact, read=True)
@@ -178,12 +148,12 @@ class WandbRun:
 
     def _left(self, node: Node, record: Record, fetched: Path) -> list[Artifact]:
         uploaded = self.store.local or not self.run.offline
-        return left(node, record, self.store, fetched if uploaded else None)
+        return left_by(node, record, self.store, fetched if uploaded else None)
 
     def _add(self, artifact: Artifact, *, read: bool) -> None:
         """As use_artifact and log_artifact do for what is new to the service. But the first refuses offline,
         and online both wait for the service, and keep nothing for wandb sync."""
-        made = _made(artifact)
+        made = for_wandb(artifact)
         made.finalize()
         aliases = [] if read else ["latest"]
         self.run._interface.publish_artifact(
@@ -206,7 +176,7 @@ class WandbRun:
                 # and what is left of runs of this node that were killed: this one has gone on from them
                 _remove(files.parent, self.run.id)
             elif not self.store.local:
-                self.store.copy_folder(files, f"{FOLDER}/{files.name}")
+                self.store.copy_folder(files, f"{WANDB_FOLDER}/{files.name}")
             if not self.store.local:
                 shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -253,22 +223,13 @@ def _remove(folder: Path, id_: str) -> None:
         shutil.rmtree(files, ignore_errors=True)
 
 
-def _made(artifact: Artifact) -> Any:
-    import wandb
-
-    made = wandb.Artifact(artifact.name, artifact.type, metadata=artifact.metadata)
-    if artifact.file:
-        made.add_file(str(artifact.file), policy="immutable", skip_cache=True)
-    else:
-        made.add_reference(artifact.reference, name=artifact.name, checksum=False)
-    return made
-
-
-def start(tracking: Tracking, store: Store, warnings: list[str], spread: float = 0.0, **who: Any) -> WandbRun:
+def start_run(
+    tracking: Tracking, store: Store, warnings: list[str], spread: float = 0.0, **who: Any
+) -> WandbRun:
     """Begin a run, or go on with it where it has begun; offline where the service does not answer, which is
     added to the warnings.
 
-    who: id, name, job_type, tags and config, as wandb.init has them. spread: see `trackers.told`.
+    who: id, name, job_type, tags and config, as wandb.init has them. spread: see `trackers.tracked`.
     """
     global _asks_again, _has_begun
     import wandb
@@ -294,7 +255,7 @@ def start(tracking: Tracking, store: Store, warnings: list[str], spread: float =
             _asks_again = time.monotonic() + SILENCE
             warnings.append(f"wandb: offline, since {type(error).__name__}: {' '.join(str(error).split())}")
             _end_service()
-            _remove(folder / FOLDER, who["id"])
+            _remove(folder / WANDB_FOLDER, who["id"])
     return WandbRun(_begin("offline", options), store, folder)
 
 
@@ -307,79 +268,32 @@ def _begin(mode: Mode, options: dict[str, Any]) -> Any:
     return run
 
 
-def of_node(
+def run_of_node(
     node: Node, tracking: Tracking, store: Store, warnings: list[str], spread: float = 0.0
 ) -> WandbRun:
     """The run of a node: its id is the node's key, its group the study, its job type the kind of node."""
     words = [labels(node)[name] for name in ("stage", "task", "method", "kind")]
-    return start(
+    return start_run(
         tracking,
         store,
         warnings,
         spread,
-        id=key(node),
+        id=node.key,
         name=title(node),
-        job_type=stage(node),
+        job_type=node.stage,
         tags=[word for word in words if word is not None],
-        config=config(node),
+        config=node_config(node),
     )
-
-
-def left(node: Node, record: Record, store: Store, fetched: Path | None) -> list[Artifact]:
-    """What a node with a record has left: a model, which stays in the root, or a mask.
-
-    fetched: where a mask is fetched to from a root that is not on this machine, to be uploaded; None if it
-    stays in the root, too.
-    """
-    match node:
-        case Pretrain() | Finetune():
-            kind, name = "base-model" if isinstance(node, Pretrain) else "model", "model.safetensors"
-        case Search() | Ticket():
-            kind, name = "mask", "mask.arrow"
-        case _:
-            return []
-    if name not in record.artifacts:
-        return []
-    about = {label: value for label, value in labels(node).items() if value is not None}
-    about |= {"key": record.key, "sha256": record.artifacts[name]}
-    if kind == "mask" and fetched:
-        return [Artifact(slug(node), kind, about, file=store.fetch(record, name, fetched / record.key))]
-    place = store.named(f"nodes/{record.key}/{record.attempt}/{name}")
-    return [Artifact(slug(node), kind, about, reference=f"file://{place}" if store.local else place)]
-
-
-def read_from_outside(node: Finetune) -> list[Artifact]:
-    """The data set and the pre-trained model that a fine-tuning reads from outside the root."""
-    found = [_data_set(node.data, node.task)]
-    return found if isinstance(node.model, Pretrain) else [_base_model(node.model), *found]
-
-
-def _base_model(model: HubModel | FolderModel) -> Artifact:
-    if isinstance(model, HubModel):
-        where = f"https://huggingface.co/{model.name}/tree/{model.commit}"
-        return Artifact(model.name.replace("/", "-"), "base-model", {"commit": model.commit}, reference=where)
-    about = {"sha256": model.sha256}
-    return Artifact(f"model-{model.sha256[:12]}", "base-model", about, reference=f"urn:sha256:{model.sha256}")
-
-
-def _data_set(data: Data, task: str) -> Artifact:
-    if isinstance(data, HubData):
-        where = f"https://huggingface.co/datasets/{data.name}/tree/{data.commit}/{task}"
-        return Artifact(
-            f"{data.name}-{task}".replace("/", "-"), "dataset", {"commit": data.commit}, None, where
-        )
-    sha256 = data.sha256 if isinstance(data, FolderData) else digest(identity(data))
-    return Artifact(f"{task}-{sha256[:12]}", "dataset", {"sha256": sha256}, reference=f"urn:sha256:{sha256}")
 
 
 def how_to_upload(store: Store) -> str | None:
     """What is said of runs that wait in the root; nothing if none does."""
-    waiting = [name for name in store.folders(FOLDER) if "run-" in name]
+    waiting = [name for name in store.folders(WANDB_FOLDER) if "run-" in name]
     if not waiting:
         return None
     runs = "1 run of W&B waits" if len(waiting) == 1 else f"{len(waiting)} runs of W&B wait"
-    place = store.named(FOLDER)
+    place = store.named(WANDB_FOLDER)
     online = " --include-online" if any(name.startswith("run-") for name in waiting) else ""
     first = "" if store.local else f"copy {place} to this machine, and there "
-    where = f"'{place}'/*run-*" if store.local else f"{FOLDER}/*run-*"
+    where = f"'{place}'/*run-*" if store.local else f"{WANDB_FOLDER}/*run-*"
     return f"{runs} to be uploaded: {first}wandb sync{online} {where}"

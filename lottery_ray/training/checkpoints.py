@@ -3,8 +3,6 @@
 Data order and dropout follow from the number of the step (streams), and so does the schedule; a checkpoint
 is that number, the trainable weights, the optimiser's state, and the size of micro-batches where memory has
 run out. On a CPU the result is bit by bit that of a run without a stop.
-
-Of the processes of a trial the first one reads and writes them, and tells the others.
 """
 
 import json
@@ -13,15 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from accelerate.state import PartialState
-from accelerate.utils import broadcast_object_list, gather_object
 from safetensors.torch import load, save
 from torch import nn
 from torch.optim import Optimizer
 
-from lottery_ray.cluster import preemption
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.nodes import Node
+from lottery_ray.experiment.graph import Node
+from lottery_ray.machine import noticed_since
 from lottery_ray.storage.store import Store
 from lottery_ray.training.micro_batches import MicroBatch
 
@@ -55,7 +51,7 @@ class Checkpoints:
 
     def restore(self, network: nn.Module, optimizer: Optimizer) -> int:
         """Put the newest usable checkpoint into both; returns the step to go on with, 0 without one."""
-        (content,) = broadcast_object_list([self._newest() if PartialState().is_main_process else None])
+        content = self._newest()
         if content is None:
             return 0
         _put(load(content), network, optimizer)
@@ -83,8 +79,8 @@ class Checkpoints:
         since then."""
         now = time.monotonic()
         age = now - self._last
-        due = age >= 60 * self.minutes or preemption.noticed_since(time.time() - age)
-        if not due or not PartialState().is_main_process:
+        due = age >= 60 * self.minutes or noticed_since(time.time() - age)
+        if not due:
             return
         state = {
             "step": step,
@@ -104,13 +100,12 @@ class Checkpoints:
         self._last = now
 
     def provenance(self) -> dict[str, Any]:
-        """What a record says of them. micro_batch: the smallest of the processes' own."""
-        sizes = gather_object([self.micro_batch.size])
+        """What a record says of them."""
         return {
             "resumed_at_step": self.resumed_at_step,
             "resumed_from": self.resumed_from,
             "checkpoint_warnings": self.warnings,
-            "micro_batch": min((size for size in sizes if size), default=None),
+            "micro_batch": self.micro_batch.size,
         }
 
 

@@ -1,11 +1,12 @@
 """The live curves of a training: loss and learning rate by step, dev score by epoch."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 
-from lottery_ray.tracking.trackers import Run
+from lottery_ray.networks.network import Network
+from lottery_ray.tracking.trackers import TrackedRun
+from lottery_ray.training.scoring import DevSet
 
 POINTS = 250
 """Of a loss curve: what a screen shows. Each costs a wait for the device and a call of every tracker."""
@@ -15,13 +16,12 @@ POINTS = 250
 class Curves:
     """Tells a node's trackers how its training goes, if it has any.
 
-    dev_score: the network's, as it is now; None if epochs are not scored. The loss of a point is the mean
-    over the examples since the point before; its sum stays on the device until then. Of several processes the
-    first one tells of its own examples.
+    dev: what epochs are scored on; None if they are not. The loss of a point is the mean over the examples
+    since the point before; its sum stays on the device until then.
     """
 
-    run: Run
-    dev_score: Callable[[], float] | None = None
+    run: TrackedRun
+    dev: DevSet | None = None
     _sum: torch.Tensor | float = field(default=0.0, init=False)
     _count: int = field(default=0, init=False)
     _done: int = field(default=0, init=False)
@@ -41,14 +41,14 @@ class Curves:
 
     @property
     def scores_epochs(self) -> bool:
-        return bool(self.run) and self.dev_score is not None
+        return bool(self.run) and self.dev is not None
 
-    def after_epoch(self) -> None:
+    def after_epoch(self, network: Network) -> None:
         """An epoch is done, and another one follows. A score that fails costs a warning: untracked, the
         training would not have asked for it."""
-        assert self.dev_score
+        assert self.dev
         with self.run.guarded("dev score"):
-            self.run.log({"dev_score": self.dev_score()}, self._done)
+            self.run.log({"dev_score": self.dev.score(self.dev.logits(network))}, self._done)
 
     def end(self, score: float) -> None:
         """All is done, with this dev score."""

@@ -1,22 +1,20 @@
 """The training loop: the paper's recipe, on packed batches."""
 
-from functools import partial
-
 import numpy as np
 import torch
 from accelerate import Accelerator
 from transformers import get_linear_schedule_with_warmup
 
-from lottery_ray.criteria.gradient import example_losses
-from lottery_ray.experiment.nodes import Recipe
+from lottery_ray.experiment.recipe import Recipe
+from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.tasks import Task
-from lottery_ray.networks.batches import Encoded, pack
-from lottery_ray.networks.weights import Network
+from lottery_ray.networks.batches import pack
+from lottery_ray.networks.network import Network
 from lottery_ray.streams import generator, seed
 from lottery_ray.training.checkpoints import Checkpoints
 from lottery_ray.training.curves import Curves
-from lottery_ray.training.gradients import whole_gradient
-from lottery_ray.training.micro_batches import MicroBatch
+from lottery_ray.training.micro_batches import MicroBatch, all_or_none
+from lottery_ray.training.scoring import example_losses
 from lottery_ray.training.vocabulary import only_what_occurs
 
 
@@ -36,40 +34,20 @@ def train(
     the same. network: on its device. checkpoints: where to go on from, and to leave some. curves: who is told
     how it goes.
 
-    A step's batch may be cut: into the shares of processes, and into micro-batches from where memory has run
-    out. The gradient is that of the whole batch, to rounding. Dropout is drawn by the place in the batch that
-    a part begins at; with dropout, a batch cut otherwise is thus another draw of the same training.
+    A step's batch may be cut into micro-batches, from where memory has run out. The gradient is that of the
+    whole batch, to rounding. Dropout is drawn by the place in the batch that a part begins at; with dropout,
+    a batch cut otherwise is thus another draw of the same training.
     """
-    with only_what_occurs(network, encoded, recipe) as (encoded, whole):
+    with only_what_occurs(network, encoded, recipe) as vocabulary:
+        encoded = vocabulary.encoded
         per_epoch = -(-len(encoded) // recipe.batch_size)
         steps = per_epoch * recipe.epochs
-        # a layer without heads leaves an empty weight
-        trained = [p for p in network.parameters() if p.requires_grad and p.numel()]
-        adamw = torch.optim.AdamW(
-            [{"params": trained, "initial_lr": recipe.learning_rate}],
-            recipe.learning_rate,
-            eps=1e-8,
-            weight_decay=recipe.weight_decay,
-            fused=True,
-        )
+        adamw = _adamw(network, recipe)
         optimizer = accelerator.prepare(adamw)
         start = checkpoints.restore(network, optimizer) if checkpoints else 0
         micro_batch = checkpoints.micro_batch if checkpoints else MicroBatch()
-        # Accelerate's own would take a step per process
         schedule = get_linear_schedule_with_warmup(adamw, round(recipe.warmup * steps), steps, start - 1)
         masked = [(network.get_parameter(name), kept) for name, kept in network.weight_masks.items()]
-
-        def backward(step: int, rows: np.ndarray, places: np.ndarray) -> None:
-            first = int(places[0])
-            _seed_dropout(
-                seed(task.name, node_seed, "dropout", step, *([first] if first else [])), accelerator.device
-            )
-            batch = pack(encoded, rows[places]).to(accelerator.device)
-            losses = example_losses(network(batch), batch.labels, task)
-            accelerator.backward(losses.sum() / len(rows))
-            if curves:
-                curves.add(losses)
-
         network.train()
         for step in range(start, steps):
             if checkpoints and step > start:
@@ -78,7 +56,9 @@ def train(
             if number == 0 or step == start:
                 order = generator(task.name, node_seed, "order", epoch).permutation(len(encoded))
             rows = order[number * recipe.batch_size : (number + 1) * recipe.batch_size]
-            whole_gradient(trained, len(rows), partial(backward, step, rows), accelerator, micro_batch)
+            stream = (task.name, node_seed, "dropout", step)
+            batch = network, encoded, rows, task, stream, accelerator, curves
+            all_or_none(np.arange(len(rows)), micro_batch, optimizer.zero_grad, _backward, *batch)
             for parameter, kept in masked:
                 # before the clip, as torch.nn.utils.prune does, so that pruned weights do not count in it
                 assert parameter.grad is not None
@@ -90,9 +70,44 @@ def train(
             schedule.step()
             optimizer.zero_grad()
             if curves and curves.scores_epochs and number + 1 == per_epoch and step + 1 < steps:
-                with whole():
-                    curves.after_epoch()
+                with vocabulary.whole():
+                    curves.after_epoch(network)
                 network.train()
+
+
+def _adamw(network: Network, recipe: Recipe) -> torch.optim.AdamW:
+    # a layer without heads leaves an empty weight
+    trained = [p for p in network.parameters() if p.requires_grad and p.numel()]
+    return torch.optim.AdamW(
+        [{"params": trained, "initial_lr": recipe.learning_rate}],
+        recipe.learning_rate,
+        eps=1e-8,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+
+
+def _backward(
+    places: np.ndarray,
+    network: Network,
+    encoded: Encoded,
+    rows: np.ndarray,
+    task: Task,
+    stream: tuple[str | int, ...],
+    accelerator: Accelerator,
+    curves: Curves | None,
+) -> None:
+    """Add the gradient of a part of a batch to that of its weights.
+
+    places: int64 (n,), which of the batch's rows. rows: int64 (B,). stream: that dropout is drawn from.
+    """
+    first = int(places[0])
+    _seed_dropout(seed(*stream, *([first] if first else [])), accelerator.device)
+    batch = pack(encoded, rows[places]).to(accelerator.device)
+    losses = example_losses(network(batch), batch.labels, task)
+    accelerator.backward(losses.sum() / len(rows))
+    if curves:
+        curves.add(losses)
 
 
 def _seed_dropout(value: int, device: torch.device) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
@@ -17,11 +18,11 @@ class MicroBatch:
         """rows, (B,), in their order."""
         return np.split(rows, range(self.size, len(rows), self.size)) if self.size else [rows]
 
-    def fits(self, work: Callable[[np.ndarray], None], rows: np.ndarray) -> bool:
-        """Do a micro-batch's work; False where it ran out of memory, and micro-batches are half as large
+    def fits(self, rows: np.ndarray, work: Callable[..., None], *arguments: Any) -> bool:
+        """Do work(rows, *arguments); False where it ran out of memory, and micro-batches are half as large
         from now on. Raises what the work raises, that a single example was too much included."""
         try:
-            work(rows)
+            work(rows, *arguments)
             return True
         except RuntimeError as error:
             if len(rows) == 1 or not should_reduce_batch_size(error):
@@ -32,17 +33,23 @@ class MicroBatch:
         return False
 
 
-def each_once(rows: np.ndarray, micro_batch: MicroBatch, work: Callable[[np.ndarray], None]) -> None:
-    """All of these rows in micro-batches; where one does not fit, what is left goes on in smaller ones."""
+def each_once(rows: np.ndarray, micro_batch: MicroBatch, work: Callable[..., None], *arguments: Any) -> None:
+    """work(part, *arguments) of all of these rows; where a part does not fit, what is left goes on in smaller
+    ones."""
     while len(rows):
         first = micro_batch.cut(rows)[0]
-        if micro_batch.fits(work, first):
+        if micro_batch.fits(first, work, *arguments):
             rows = rows[len(first) :]
 
 
 def all_or_none(
-    rows: np.ndarray, micro_batch: MicroBatch, work: Callable[[np.ndarray], None], undo: Callable[[], None]
+    rows: np.ndarray,
+    micro_batch: MicroBatch,
+    undo: Callable[[], None],
+    work: Callable[..., None],
+    *arguments: Any,
 ) -> None:
-    """Likewise, but where one does not fit, all is undone and done again."""
-    while not all(micro_batch.fits(work, part) for part in micro_batch.cut(rows)):
+    """work(part, *arguments) of all of these rows; where a part does not fit, all is undone and done
+    again."""
+    while not all(micro_batch.fits(part, work, *arguments) for part in micro_batch.cut(rows)):
         undo()

@@ -5,17 +5,18 @@ Those of the other words get no gradient, and AdamW, which would go through them
 does not move them unless it decays weights.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from lottery_ray.experiment.nodes import Recipe
-from lottery_ray.networks.batches import Encoded
-from lottery_ray.networks.weights import Network
+from lottery_ray.experiment.recipe import Recipe
+from lottery_ray.inputs.encoding import Encoded
+from lottery_ray.networks.network import Network
 
 
 def occurring(encoded: Encoded, size: int) -> np.ndarray:
@@ -24,36 +25,52 @@ def occurring(encoded: Encoded, size: int) -> np.ndarray:
     return found
 
 
-Whole = Callable[[], AbstractContextManager[None]]
+@dataclass(frozen=True)
+class Vocabulary:
+    """The embeddings of a network in training, and the training set in their numbers.
+
+    encoded: with its tokens numbered as they are in the network. embedding: the module. every, trained: the
+    weights and the padding's number of all words, and of those that occur. rows: which words these are.
+    Without rows the network has all of them.
+    """
+
+    encoded: Encoded
+    embedding: Any
+    every: tuple[nn.Parameter, int | None]
+    trained: tuple[nn.Parameter, int | None]
+    rows: torch.Tensor | None
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Within it the network has all embeddings."""
+        self.restore()
+        yield
+        self.embedding.weight, self.embedding.padding_idx = self.trained
+
+    def restore(self) -> None:
+        """All embeddings, with what those that occur have learnt."""
+        if self.rows is not None:
+            with torch.no_grad():
+                self.every[0][self.rows] = self.trained[0]
+        self.embedding.weight, self.embedding.padding_idx = self.every
 
 
 @contextmanager
-def only_what_occurs(network: Network, encoded: Encoded, recipe: Recipe) -> Iterator[tuple[Encoded, Whole]]:
-    """Within it the network has embeddings of the training set's tokens alone. Gives the training set with
-    its tokens numbered as they are there, and a context in which the network has all embeddings. Afterwards
-    all are back, with what those have learnt."""
-    model: nn.Module = network.model
-    embedding = model.get_input_embeddings()  # type: ignore[operator]
+def only_what_occurs(network: Network, encoded: Encoded, recipe: Recipe) -> Iterator[Vocabulary]:
+    """Within it the network has embeddings of the training set's tokens alone. Afterwards all are back, with
+    what those have learnt."""
+    model: Any = network.model
+    embedding = model.get_input_embeddings()
+    every = embedding.weight, embedding.padding_idx
     if recipe.weight_decay or not embedding.weight.requires_grad or not network.adapter.packed:
-        yield encoded, nullcontext
+        yield Vocabulary(encoded, embedding, every, every, None)
         return
-    everything, padding = embedding.weight, embedding.padding_idx
-    occurs = occurring(encoded, len(everything))
+    occurs = occurring(encoded, len(embedding.weight))
     number = np.cumsum(occurs, dtype=np.int32) - 1
-    rows = torch.from_numpy(np.flatnonzero(occurs)).to(everything.device)
-    embedding.weight = nn.Parameter(everything.detach()[rows])
-    embedding.padding_idx = None if padding is None or not occurs[padding] else int(number[padding])
-    trained = embedding.weight, embedding.padding_idx
-
-    @contextmanager
-    def whole() -> Iterator[None]:
-        with torch.no_grad():
-            everything[rows] = trained[0]
-        embedding.weight, embedding.padding_idx = everything, padding
-        yield
-        embedding.weight, embedding.padding_idx = trained
-
-    yield replace(encoded, input_ids=number[encoded.input_ids]), whole
-    with torch.no_grad():
-        everything[rows] = trained[0]
-    embedding.weight, embedding.padding_idx = everything, padding
+    rows = torch.from_numpy(np.flatnonzero(occurs)).to(embedding.weight.device)
+    weight, padding = nn.Parameter(embedding.weight.detach()[rows]), embedding.padding_idx
+    trained = weight, None if padding is None or not occurs[padding] else int(number[padding])
+    embedding.weight, embedding.padding_idx = trained
+    found = Vocabulary(replace(encoded, input_ids=number[encoded.input_ids]), embedding, every, trained, rows)
+    yield found
+    found.restore()

@@ -7,45 +7,47 @@ leaves no record.
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from accelerate import Accelerator
 from transformers import AutoTokenizer
 
-from lottery_ray.criteria.gradient import BATCH, predict, predict_with_importance
-from lottery_ray.experiment.nodes import Finetune, Pretrain, Structured
-from lottery_ray.extending import Extension, load_planned
-from lottery_ray.inputs.rows import limited
-from lottery_ray.inputs.sources import check_rows
+from lottery_ray.criteria.gradient import predict_with_importance
+from lottery_ray.experiment.extensions import load_planned
+from lottery_ray.experiment.methods import Structured
+from lottery_ray.experiment.nodes import Finetune, Pretrain
+from lottery_ray.experiment.recipe import Recipe
+from lottery_ray.inputs.data import split_table
+from lottery_ray.inputs.encoding import Encoded, encode
+from lottery_ray.inputs.models import pre_trained
+from lottery_ray.inputs.tables import SPLITS, check_rows, limited
 from lottery_ray.inputs.tasks import Task
-from lottery_ray.networks import batches as data
-from lottery_ray.networks import weights as models
-from lottery_ray.scheduling.calibration import Calibration
+from lottery_ray.networks import weights
+from lottery_ray.networks.network import Network
+from lottery_ray.scheduling.costs import Calibration
+from lottery_ray.storage.attempt import begin
 from lottery_ray.storage.store import Store
 from lottery_ray.streams import generator
 from lottery_ray.training.loop import train
-from lottery_ray.trial import node as trial
-from lottery_ray.trial.work import pre_trained
+from lottery_ray.training.scoring import SCORED_TOGETHER, predict
+from lottery_ray.trial.process import device_name, free_memory, memory_taken, prepare
+from lottery_ray.trial.settings import TrialSettings
 
 BATCHES = 6
 """That are timed, of each kind: two, and the rest if those took less than SECONDS."""
 SECONDS = 2.0
 
 
-def run(
-    node: Finetune,
-    root: str,
-    folders: dict[str, str],
-    *,
-    cpu: bool,
-    extensions: tuple[Extension, ...] = (),
-) -> Calibration:
+def run_canary(node: Finetune, settings: TrialSettings) -> Calibration:
     """Measure, as a run of this node that ends early: a failure leaves its traceback there, and is raised."""
-    attempt = Store.open(root).begin(node)
+    attempt = begin(Store.open(settings.root), node)
     try:
-        measured = measure(node, folders, cpu=cpu, extensions=extensions)
+        measured = measure(node, settings)
     except Exception as error:
         attempt.fail(error)
         raise
@@ -53,79 +55,98 @@ def run(
     return measured
 
 
-def measure(
-    node: Finetune, folders: dict[str, str], *, cpu: bool, extensions: tuple[Extension, ...] = ()
-) -> Calibration:
+def measure(node: Finetune, settings: TrialSettings) -> Calibration:
     """Train and score with a few examples of this node's task, without a root.
 
     Raises InputError if the data cannot be used, and FloatingPointError if the logits are not finite.
     """
     try:
-        load_planned(extensions)
-        return _measure(node, folders, cpu)
+        load_planned(settings.extensions)
+        return _measured(node, settings)
     finally:
-        trial.free_memory()
+        free_memory()
 
 
-def _measure(node: Finetune, folders: dict[str, str], cpu: bool) -> Calibration:
-    assert not isinstance(node.model, Pretrain)
-    task, recipe = node.definition, replace(node.recipe, epochs=1)
-    accelerator = trial.prepare(recipe, cpu=cpu)
-    rows, dev = _tables(node, folders)
-    folder = pre_trained(node.model, folders)
-    # the first one imports what it needs
-    for _ in range(2):
-        begun = time.perf_counter()
-        network = models.initial(
-            folder, task, node.seed, "random" if node.start == "random" else "pretrained"
+@dataclass(frozen=True)
+class _Trial:
+    """What the canary trains and scores."""
+
+    network: Network
+    tokenizer: Any
+    task: Task
+    seed: int
+    recipe: Recipe
+    accelerator: Accelerator
+
+    def encoded(self, table: pa.Table) -> Encoded:
+        return encode(table, self.task, self.tokenizer, self.recipe.max_length)
+
+    def train(self, examples: Encoded) -> None:
+        train(self.network, examples, self.task, self.seed, self.recipe, self.accelerator)
+        predict(self.network, _part(examples, slice(1)), self.accelerator)
+
+    def score(self, examples: Encoded) -> None:
+        predict(self.network, examples, self.accelerator)
+
+    def weigh(self, examples: Encoded) -> None:
+        """From here on the weights are frozen."""
+        heads = np.ones(self.network.shape, bool)
+        method = Structured()
+        predict_with_importance(
+            self.network, examples, self.task, heads, heads[:, 0], self.accelerator, method
         )
-        network = accelerator.prepare(network)
-        load = time.perf_counter() - begun
+
+
+def _measured(node: Finetune, settings: TrialSettings) -> Calibration:
+    task, recipe = node.definition, replace(node.recipe, epochs=1)
+    accelerator = prepare(recipe, cpu=settings.cpu)
+    rows, dev = _tables(node, settings.folders)
+    assert not isinstance(node.model, Pretrain)
+    folder = pre_trained(node.model, settings.folders)
+    network, load = _loaded(node, folder, accelerator)
     tokenizer = AutoTokenizer.from_pretrained(folder)
-
-    def encoded(table: pa.Table) -> data.Encoded:
-        return data.encode(table, task, tokenizer, recipe.max_length)
-
-    def trained(examples: data.Encoded) -> None:
-        train(network, examples, task, node.seed, recipe, accelerator)
-        predict(network, _part(examples, slice(1)), accelerator)
-
-    def scored(examples: data.Encoded) -> None:
-        predict(network, examples, accelerator)
-
-    def weighed(examples: data.Encoded) -> None:
-        whole = np.ones(network.shape, bool)
-        predict_with_importance(network, examples, task, whole, whole[:, 0], accelerator, Structured())
-
-    longest = encoded(_longest(dev, task, BATCH))
+    trial = _Trial(network, tokenizer, task, node.seed, recipe, accelerator)
+    longest = trial.encoded(_longest(dev, task, SCORED_TOGETHER))
     try:
-        scored(longest)
+        trial.score(longest)
     except FloatingPointError:
         raise FloatingPointError("The model's logits are not finite before any training.") from None
-    trained(encoded(_longest(rows, task, 2 * recipe.batch_size)))
+    trial.train(trial.encoded(_longest(rows, task, 2 * recipe.batch_size)))
     begun = time.perf_counter()
-    drawn = [encoded(_drawn(rows, task, recipe.batch_size)), encoded(_drawn(dev, task, BATCH))]
-    encode = (time.perf_counter() - begun) / sum(map(len, drawn))
-    train_seconds = _timed(trained, drawn[0], recipe.batch_size)
-    # from here on the weights are frozen
-    weighed(longest)
+    drawn_rows = trial.encoded(_drawn(rows, task, recipe.batch_size))
+    drawn_dev = trial.encoded(_drawn(dev, task, SCORED_TOGETHER))
+    encode_seconds = (time.perf_counter() - begun) / (len(drawn_rows) + len(drawn_dev))
+    train_seconds = _timed(trial.train, drawn_rows, recipe.batch_size)
+    trial.weigh(longest)
     return Calibration(
         len(rows) * (1 - node.held_out),
         len(dev),
         load,
-        encode,
+        encode_seconds,
         train_seconds,
-        _timed(scored, drawn[1], BATCH),
-        _timed(weighed, drawn[1], BATCH),
-        trial.device_name(accelerator),
-        **trial.memory(accelerator),
+        _timed(trial.score, drawn_dev, SCORED_TOGETHER),
+        _timed(trial.weigh, drawn_dev, SCORED_TOGETHER),
+        device_name(accelerator),
+        **memory_taken(accelerator),
     )
+
+
+def _loaded(node: Finetune, folder: Path, accelerator: Accelerator) -> tuple[Network, float]:
+    """The network, and how many seconds that took."""
+    # the first one imports what it needs
+    for _ in range(2):
+        begun = time.perf_counter()
+        made = weights.initial(
+            folder, node.definition, node.seed, "random" if node.start == "random" else "pretrained"
+        )
+        network = accelerator.prepare(made)
+    return network, time.perf_counter() - begun
 
 
 def _tables(node: Finetune, folders: dict[str, str]) -> tuple[pa.Table, pa.Table]:
     """The rows that its trials read, of which none may be unusable."""
     task = node.definition
-    rows, dev = (data.table(node.data, task, split, folders) for split in data.SPLITS)
+    rows, dev = (split_table(node.data, task, split, folders) for split in SPLITS)
     for split, table in (("training", rows), ("dev", dev)):
         check_rows(f"The {split} data of {task.title}", table, task)
     return limited(rows, task, node.train_limit), dev
@@ -142,11 +163,11 @@ def _drawn(table: pa.Table, task: Task, batch: int) -> pa.Table:
     return table.take(order[: BATCHES * batch])
 
 
-def _part(encoded: data.Encoded, rows: slice) -> data.Encoded:
+def _part(encoded: Encoded, rows: slice) -> Encoded:
     """Some examples of a split, one after the other."""
     ends = encoded.ends[rows]
     start = int(ends[0] - encoded.lengths[rows][0])
-    return data.Encoded(
+    return Encoded(
         encoded.input_ids[start : ends[-1]],
         encoded.segments[start : ends[-1]],
         ends - start,
@@ -155,7 +176,7 @@ def _part(encoded: data.Encoded, rows: slice) -> data.Encoded:
     )
 
 
-def _timed(work: Callable[[data.Encoded], None], encoded: data.Encoded, batch: int) -> float:
+def _timed(work: Callable[[Encoded], None], encoded: Encoded, batch: int) -> float:
     """Seconds per example."""
     begun, done = time.perf_counter(), 0
     for count in (2, BATCHES - 2):

@@ -1,6 +1,7 @@
 """Make the embedded study's small BERT: masked-language modelling on its own language."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,11 +14,13 @@ from transformers import BertConfig, BertForMaskedLM, PreTrainedTokenizerFast, g
 
 from lottery_ray.experiment.nodes import Pretrain
 from lottery_ray.inputs import language
-from lottery_ray.networks.batches import Encoded, Packed, pack
-from lottery_ray.networks.weights import PACKED
+from lottery_ray.inputs.encoding import Encoded
+from lottery_ray.networks.batches import Packed, pack
+from lottery_ray.networks.packing import PACKED
 from lottery_ray.streams import generator, seed
 from lottery_ray.training.checkpoints import Checkpoints
 from lottery_ray.training.curves import Curves
+from lottery_ray.trial.work import Work
 
 HELD_OUT_PAIRS = 1_000
 IDS = {word: number for number, word in enumerate(language.VOCABULARY)}
@@ -25,6 +28,11 @@ FIRST_WORD = len(language.SPECIAL)
 # -1 for words that are no verbs
 VERB_CLASS = np.array([-1 if (c := language.verb_class(word)) is None else c for word in language.VOCABULARY])
 AGREEMENT_FLOOR = 0.95
+
+
+def pretrain_node(node: Pretrain, work: Work) -> dict[str, Any]:
+    """The result of `Pretrain.columns`; leaves the model and its tokenizer."""
+    return dict(pretrain(node, work.attempt.folder, work.accelerator, work.checkpoints, Curves(work.run)))
 
 
 def pretrain(

@@ -28,8 +28,10 @@ from analysis.scores.dev_sets import Predictions
 from lottery_ray import streams
 from lottery_ray.errors import InputError
 from lottery_ray.experiment import masks
+from lottery_ray.experiment.graph import Node
 from lottery_ray.experiment.masks import Overlap
-from lottery_ray.experiment.nodes import Finetune, Node, Recipe, Search, Ticket
+from lottery_ray.experiment.nodes import Finetune, Search, Ticket
+from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.experiment.study import PRESETS, Study
 from lottery_ray.inputs import tasks
 from lottery_ray.storage.store import Store

@@ -25,20 +25,13 @@ from analysis.scores.composition import TOTAL, ratio
 from analysis.scores.nulls import tests as null_tests
 from lottery_ray import streams
 from lottery_ray.experiment import masks
-from lottery_ray.experiment.nodes import (
-    KINDS,
-    METHODS,
-    Finetune,
-    Node,
-    NullDraws,
-    Pretrain,
-    Search,
-    Structured,
-    Ticket,
-)
+from lottery_ray.experiment.graph import Node
+from lottery_ray.experiment.methods import METHODS, Structured
+from lottery_ray.experiment.nodes import KINDS, Finetune, NullDraws, Pretrain, Search, Ticket
 from lottery_ray.experiment.plan import plan
 from lottery_ray.experiment.study import BASELINES, PRESETS, RELEASED, Choices
-from lottery_ray.storage.store import Record, Store, digest
+from lottery_ray.identity import digest
+from lottery_ray.storage.store import Record, Store
 from tests.planted import Planted, quality
 
 DEMO = replace(PRESETS["demo"].study, kinds=("good", "random", "bad"))

@@ -18,10 +18,11 @@ from benchmarks.roofline import device
 from benchmarks.small_nodes import shares
 from benchmarks.stand_in import nodes
 from benchmarks.texts import drawn
-from lottery_ray.experiment.nodes import Finetune, Node, Pretrain, labels, stage
+from lottery_ray.experiment.graph import Node, labels, stage
+from lottery_ray.experiment.nodes import Finetune, Pretrain
 from lottery_ray.inputs.tasks import GLUE
+from lottery_ray.scheduling.costs import cost
 from lottery_ray.scheduling.forecast import lower_bound, makespan
-from lottery_ray.scheduling.schedule import cost
 from tests.places import CHECKOUT
 
 ROOT = CHECKOUT

@@ -10,13 +10,15 @@ import torch
 from transformers import AutoTokenizer
 
 from benchmarks import as_released, measurement, whole
-from lottery_ray.criteria.gradient import normalised, predict, predict_with_importance
+from lottery_ray.criteria.gradient import normalised, predict_with_importance
 from lottery_ray.experiment import masks
 from lottery_ray.experiment.masks import Mask
-from lottery_ray.experiment.nodes import Structured
-from lottery_ray.inputs.sources import data_files
-from lottery_ray.networks import batches as data
+from lottery_ray.experiment.methods import Structured
+from lottery_ray.inputs.encoding import encode
+from lottery_ray.inputs.tables import data_files
 from lottery_ray.networks import weights as models
+from lottery_ray.networks.pruning import prunable, prune, weight_mask
+from lottery_ray.training.scoring import predict
 from tests.folders import data_folder, model_folder
 
 LAYERS, HEADS = 3, 4
@@ -53,8 +55,8 @@ def some_mask(model: Path, component: str) -> Mask:
     if component == "heads":
         return masks.structured_mask(SOME_HEADS, SOME_MLPS)
     network = models.initial(model, whole.TASK, 1, "pretrained")
-    weights = sum(parameter.numel() for parameter in models.prunable(network).values())
-    return models.weight_mask(network, np.random.default_rng(0).random(weights) < 0.5)
+    weights = sum(parameter.numel() for parameter in prunable(network).values())
+    return weight_mask(network, np.random.default_rng(0).random(weights) < 0.5)
 
 
 def test_importance_is_the_cumulative_one(model: Path, dev: Path) -> None:
@@ -65,7 +67,7 @@ def test_importance_is_the_cumulative_one(model: Path, dev: Path) -> None:
     heads, mlps = as_released.importance(theirs, as_released.features(rows, whole.TASK, tokenizer), gates)
     _, ours = predict_with_importance(
         models.initial(model, whole.TASK, 1, "pretrained"),
-        data.encode(rows, whole.TASK, tokenizer, as_released.LENGTH),
+        encode(rows, whole.TASK, tokenizer, as_released.LENGTH),
         whole.TASK,
         SOME_HEADS,
         SOME_MLPS,
@@ -80,11 +82,11 @@ def test_importance_is_the_cumulative_one(model: Path, dev: Path) -> None:
 def test_a_pruned_network_is_the_same_on_both_sides(model: Path, dev: Path, component: str) -> None:
     mask, accelerator = some_mask(model, component), models.accelerator("fp32", cpu=True)
     ours = models.initial(model, whole.TASK, 1, "pretrained")
-    models.prune(ours, mask)
+    prune(ours, mask)
     theirs = as_released.loaded(model)
     as_released.prune_to(theirs, mask)
     tokenizer, rows = AutoTokenizer.from_pretrained(model), pq.read_table(dev)
-    encoded = data.encode(rows, whole.TASK, tokenizer, as_released.LENGTH)
+    encoded = encode(rows, whole.TASK, tokenizer, as_released.LENGTH)
     ids, types, filled, _ = as_released.features(rows, whole.TASK, tokenizer).tensors
     logits = theirs(input_ids=ids, token_type_ids=types, attention_mask=filled).logits
     np.testing.assert_allclose(logits.detach(), predict(ours, encoded, accelerator), atol=1e-5)

@@ -16,6 +16,7 @@ from ray.cluster_utils import Cluster
 
 from lottery_ray.cluster import preemption
 from lottery_ray.errors import InputError
+from lottery_ray.machine import NOTICE
 from tests.places import JOBS
 from tests.studies import assert_equal, command, records, run
 from tests.training.test_checkpoints import checkpoints, small
@@ -136,14 +137,14 @@ def test_the_metadata_services_are_asked_at_their_own_addresses() -> None:
 
 def test_a_notice_has_a_checkpoint_written_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(preemption, "NOTICE", tmp_path / "notice")
-    preemption.NOTICE.touch()
+    NOTICE.touch()
     time.sleep(0.05)
     kept = checkpoints(tmp_path / "root", minutes=10)
     kept.keep(1, *small())
     assert kept.store.checkpoints(kept.node) == [], "a notice of an earlier life of the machine"
     # a file's time may lag behind the clock by some milliseconds
     time.sleep(0.05)
-    preemption.NOTICE.touch()
+    NOTICE.touch()
     time.sleep(0.05)
     kept.keep(2, *small())
     kept.keep(3, *small())

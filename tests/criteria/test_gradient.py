@@ -7,13 +7,16 @@ import pytest
 import torch
 
 from lottery_ray.criteria import gradient as importance
-from lottery_ray.criteria.gradient import example_losses, normalised, predict, predict_with_importance
+from lottery_ray.criteria.gradient import normalised, predict_with_importance
 from lottery_ray.experiment import masks
-from lottery_ray.experiment.nodes import Structured
+from lottery_ray.experiment.methods import Structured
+from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.tasks import TASKS
 from lottery_ray.networks import weights as models
-from lottery_ray.networks.batches import Encoded, pack
-from lottery_ray.networks.weights import Gates, Network
+from lottery_ray.networks.batches import pack
+from lottery_ray.networks.network import Gates, Network
+from lottery_ray.networks.pruning import prune
+from lottery_ray.training.scoring import example_losses, predict
 
 Make = Callable[..., Network]
 HEADS = np.array([[1, 0, 1, 1], [1, 1, 1, 1], [0, 0, 0, 0]], bool)
@@ -41,7 +44,7 @@ def test_importance_equals_a_loop_over_single_examples(tiny_bert: Make, encoded:
     assert np.allclose(found.heads, normalised(head_scores, np.ones_like(HEADS)), rtol=1e-5)
     assert np.allclose(found.mlps, mlp_scores, rtol=1e-5)
     assert (found.heads[~HEADS] > 0).all(), "masked heads have a derivative too"
-    models.prune(network, masks.structured_mask(HEADS, MLPS), "gated")
+    prune(network, masks.structured_mask(HEADS, MLPS), "gated")
     assert np.allclose(logits, predict(network, encoded, accelerator), atol=1e-6)
 
 

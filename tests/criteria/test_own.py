@@ -12,23 +12,21 @@ from transformers import BertForSequenceClassification
 
 from lottery_ray import extending
 from lottery_ray.criteria import own as criteria
-from lottery_ray.criteria.gradient import (
-    example_losses,
-    normalised,
-    predict,
-    predict_with_gradients,
-    predict_with_importance,
-)
+from lottery_ray.criteria.gradient import normalised, predict_with_gradients, predict_with_importance
 from lottery_ray.criteria.own import Look, WeightLook
 from lottery_ray.errors import InputError
 from lottery_ray.experiment import masks
-from lottery_ray.experiment.nodes import Structured
+from lottery_ray.experiment.extensions import CRITERIA, WEIGHT_CRITERIA, Added
+from lottery_ray.experiment.methods import Structured
 from lottery_ray.extending import Importance, add_kind
+from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.tasks import Task
 from lottery_ray.networks import weights as models
-from lottery_ray.networks.batches import Encoded, pack
-from lottery_ray.networks.weights import Network
+from lottery_ray.networks.batches import pack
+from lottery_ray.networks.network import Network, full_gates
+from lottery_ray.networks.pruning import prunable
 from lottery_ray.training.micro_batches import MicroBatch
+from lottery_ray.training.scoring import example_losses, predict
 from tests.extensions import MRPC, planned
 from tests.folders import bert_config
 
@@ -61,7 +59,7 @@ def test_a_criterion_gets_every_examples_own_gradients(network: Network, encoded
     np.testing.assert_allclose(mlps, expected.mlps, rtol=1e-5)
     # in the order of the rows
     for row in range(7):
-        gates = models.full_gates(HEADS, MLPS, torch.device("cpu"))
+        gates = full_gates(HEADS, MLPS, torch.device("cpu"))
         gates.heads.requires_grad_()
         batch = pack(encoded, np.array([row]))
         (own,) = torch.autograd.grad(
@@ -81,7 +79,7 @@ def test_the_gradients_by_weights_are_those_of_the_mean_loss(network: Network, e
     network.requires_grad_(True)
     batch = pack(encoded, np.arange(7))
     example_losses(network(batch), batch.labels, MRPC).mean().backward()
-    pool = models.prunable(network).values()
+    pool = prunable(network).values()
     expected = torch.cat([p.grad.flatten() for p in pool if p.grad is not None]).numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
     np.testing.assert_array_equal(given.weights, torch.cat([p.detach().flatten() for p in pool]).numpy())
@@ -104,7 +102,7 @@ def by_activation(given: Look) -> Importance:
 
         handles.append(layer.get_submodule(adapter.attention_output).register_forward_hook(head))
         handles.append(layer.get_submodule(adapter.mlp_output).register_forward_hook(mlp))
-    gates = models.full_gates(given.heads, given.mlps, given.accelerator.device)
+    gates = full_gates(given.heads, given.mlps, given.accelerator.device)
     predict(network, given.encoded, given.accelerator, gates)
     for handle in handles:
         handle.remove()
@@ -129,7 +127,7 @@ def at_random(given: Look) -> Importance:
 def test_criteria_of_many_sorts_can_be_written(
     network: Network, encoded: Encoded, function: Callable[[Look], Importance]
 ) -> None:
-    extending.CRITERIA["own"] = extending.Added(function, "ab", "here")
+    CRITERIA["own"] = Added(function, "ab", "here")
     before = {name: value.clone() for name, value in network.state_dict().items()}
     found, again = (criteria.importance("own", "ab", look(network, encoded)) for _ in range(2))
     np.testing.assert_array_equal(found.heads, again.heads)
@@ -156,7 +154,7 @@ BAD_SCORES: dict[str, tuple[Callable[[Look], Any], str]] = {
 @pytest.mark.parametrize("what", BAD_SCORES)
 def test_scores_that_cannot_rank_are_refused(network: Network, encoded: Encoded, what: str) -> None:
     function, expected = BAD_SCORES[what]
-    extending.CRITERIA["bad"] = extending.Added(function, "ab", "here")
+    CRITERIA["bad"] = Added(function, "ab", "here")
     with pytest.raises(ValueError, match=expected):
         criteria.importance("bad", "ab", look(network, encoded))
     with pytest.raises(InputError, match="not what the study was planned with"):
@@ -166,7 +164,7 @@ def test_scores_that_cannot_rank_are_refused(network: Network, encoded: Encoded,
 def test_scores_of_weights_that_cannot_rank_are_refused(network: Network, encoded: Encoded) -> None:
     accelerator = models.accelerator("fp32", cpu=True)
     given = WeightLook(network, encoded, MRPC, accelerator, np.random.default_rng(0), MicroBatch())
-    extending.WEIGHT_CRITERIA["bad"] = extending.Added(lambda look: look.weights[1:], "ab", "here")
+    WEIGHT_CRITERIA["bad"] = Added(lambda look: look.weights[1:], "ab", "here")
     with pytest.raises(ValueError, match=r"of weights by the criterion bad are float32 \(\d+,\); they"):
         criteria.weight_scores("bad", "ab", given)
 
@@ -178,7 +176,7 @@ def test_a_kind_keeps_what_good_keeps_unless_it_says_otherwise() -> None:
         return tuple(replace(part, kept=np.ones_like(part.kept)) for part in goods[0])
 
     def draw(function: Any, **options: bool) -> masks.Mask:
-        added = extending.Added(function, "ab", "here", **options)
+        added = Added(function, "ab", "here", **options)
         extending.KINDS["own"] = added
         return extending.drawn("own", "ab", (good,), good, np.random.default_rng(0))
 

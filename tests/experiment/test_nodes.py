@@ -11,31 +11,17 @@ import pytest
 
 from lottery_ray import streams
 from lottery_ray.experiment import nodes
-from lottery_ray.experiment.nodes import (
-    Finetune,
-    FolderData,
-    FolderModel,
-    HubData,
-    HubModel,
-    Magnitude,
-    Node,
-    Pretrain,
-    Recipe,
-    Search,
-    Structured,
-    Ticket,
-    before,
-    identity,
-    key,
-    labels,
-    parents,
-    title,
-    with_ancestors,
-)
+from lottery_ray.experiment.graph import Node, key, labels, parents, stage, title, with_ancestors
+from lottery_ray.experiment.methods import METHODS, Magnitude, Structured
+from lottery_ray.experiment.nodes import Finetune, Pretrain, Search, Ticket
 from lottery_ray.experiment.plan import plan
+from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.experiment.study import PRESETS, Study
+from lottery_ray.identity import before, identity
 from lottery_ray.inputs.architectures import ADAPTERS, Architecture
+from lottery_ray.inputs.data import FolderData, HubData
 from lottery_ray.inputs.language import Language
+from lottery_ray.inputs.models import FolderModel, HubModel
 from lottery_ray.inputs.tasks import TASKS
 from tests.places import CHECKOUT
 
@@ -54,7 +40,7 @@ STRUCTURED, MAGNITUDE = Search(FULL, Structured()), Search(FULL, Magnitude())
 TICKET = Ticket(FULL, (STRUCTURED,), "random")
 
 # These must never change: they name the folders of results that exist. A new field states the value
-# that means the old behaviour (`nodes.before`), and these stay as they are. They changed once, when training
+# that means the old behaviour (`before`), and these stay as they are. They changed once, when training
 # came to draw dropout otherwise and `Finetune.VERSION` rose to 2.
 GOLDEN: dict[str, Node] = {
     "5fe1f3ee8c3c3fad": Pretrain(),
@@ -220,7 +206,7 @@ def test_equal_nodes_have_equal_keys_however_their_numbers_are_spelled() -> None
         assert whole == another
         found = []
         for node in (whole, another):
-            nodes.key.cache_clear()
+            key.cache_clear()
             found.append(key(node))
         assert found[0] == found[1]
 
@@ -246,7 +232,7 @@ def test_ancestors_come_first_and_once() -> None:
 
 
 def test_the_papers_grid_is_405_nodes() -> None:
-    stages = [nodes.stage(node) for node in plan(PRESETS["paper"].study).nodes]
+    stages = [stage(node) for node in plan(PRESETS["paper"].study).nodes]
     assert {name: stages.count(name) for name in set(stages)} == {"finetune": 45, "search": 90, "ticket": 270}
     assert len({key(node) for node in plan(PRESETS["paper"].study).nodes}) == 405
 
@@ -286,7 +272,7 @@ def test_the_order_of_seeds_is_no_part_of_a_study() -> None:
 def test_every_node_has_a_title_of_its_own() -> None:
     study = dataclasses.replace(
         PRESETS["demo"].study,
-        methods=nodes.METHODS,
+        methods=METHODS,
         kinds=nodes.KINDS,
         sizes=("stopping", 0.5),
         random_draws=2,
@@ -341,7 +327,7 @@ def test_keys_and_streams_are_the_same_in_another_process() -> None:
     code = (
         "from lottery_ray import streams\n"
         "from lottery_ray.experiment import nodes, plan, study\n"
-        "keys = [nodes.key(n) for n in plan.plan(study.PRESETS['demo'].study).nodes]\n"
+        "keys = [key(n) for n in plan.plan(study.PRESETS['demo'].study).nodes]\n"
         "print(streams.seed('a', 1), *keys)"
     )
     done = subprocess.run(

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from torch.nn.utils import prune
 
 from lottery_ray.experiment import search
-from lottery_ray.experiment.nodes import Components, Magnitude, Structured
+from lottery_ray.experiment.methods import Components, Magnitude, Structured
 from lottery_ray.experiment.search import (
     Scored,
     StructuredStep,

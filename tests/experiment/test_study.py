@@ -15,22 +15,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.nodes import (
-    Finetune,
-    FolderData,
-    FolderModel,
-    HubModel,
-    Pretrain,
-    Recipe,
-    Search,
-    Ticket,
-    key,
-    labels,
-    processes,
-)
+from lottery_ray.experiment.graph import key, labels
+from lottery_ray.experiment.nodes import Finetune, Pretrain, Search, Ticket, processes
 from lottery_ray.experiment.plan import plan
+from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.experiment.study import PRESETS, Study
-from lottery_ray.inputs.sources import BERT_BASE
+from lottery_ray.inputs.data import FolderData
+from lottery_ray.inputs.models import BERT_BASE, FolderModel, HubModel
 from lottery_ray.inputs.tasks import TASKS
 from lottery_ray.storage.store import Store
 from tests.folders import data_folder, model_folder, rows

@@ -6,10 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lottery_ray.experiment.nodes import identity
+from lottery_ray.identity import digest, identity
 from lottery_ray.inputs import language
 from lottery_ray.inputs.language import Language, Speaker, corpus, table, text
-from lottery_ray.storage.store import digest
 
 SMALL = Language(corpus_pairs=2_000)
 SENTENCE = re.compile(

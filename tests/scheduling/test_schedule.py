@@ -7,19 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lottery_ray.experiment.nodes import (
-    Finetune,
-    FolderData,
-    FolderModel,
-    Magnitude,
-    Node,
-    Search,
-    Structured,
-    Ticket,
-    parents,
-    with_ancestors,
-)
-from lottery_ray.scheduling.schedule import Schedule, cost, remaining_path
+from lottery_ray.experiment.graph import Node, parents, with_ancestors
+from lottery_ray.experiment.methods import Magnitude, Structured
+from lottery_ray.experiment.nodes import Finetune, Search, Ticket
+from lottery_ray.inputs.data import FolderData
+from lottery_ray.inputs.models import FolderModel
+from lottery_ray.scheduling.costs import cost
+from lottery_ray.scheduling.schedule import Schedule, remaining_path
 
 MODEL, DATA = FolderModel("m"), FolderData("d")
 

@@ -11,19 +11,13 @@ from pathlib import Path
 import pytest
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.nodes import (
-    Finetune,
-    Node,
-    Pretrain,
-    Search,
-    Structured,
-    Ticket,
-    identity,
-    key,
-    labels,
-)
+from lottery_ray.experiment.graph import Node, key, labels
+from lottery_ray.experiment.methods import Structured
+from lottery_ray.experiment.nodes import Finetune, Pretrain, Search, Ticket
+from lottery_ray.identity import identity
 from lottery_ray.inputs.language import Language
-from lottery_ray.storage.store import FORMAT, Attempt, Record, Store
+from lottery_ray.storage.attempt import Attempt
+from lottery_ray.storage.store import FORMAT, Record, Store
 from tests.proxy import Behaviour, proxy
 
 FULL = Finetune("similarity", 1, Pretrain(), Language())

@@ -21,19 +21,22 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from lottery_ray.experiment import masks
+from lottery_ray.experiment.graph import key, title
 from lottery_ray.experiment.masks import Mask
-from lottery_ray.experiment.nodes import Finetune, Layout, Pretrain, Recipe, Search, key, title
+from lottery_ray.experiment.nodes import Finetune, Pretrain, Search
 from lottery_ray.experiment.plan import Plan, plan
+from lottery_ray.experiment.recipe import Layout, Recipe
 from lottery_ray.experiment.study import RELEASED, Study
+from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.language import Language
 from lottery_ray.inputs.tasks import TASKS
 from lottery_ray.networks import weights as models
-from lottery_ray.networks.batches import Encoded
-from lottery_ray.networks.weights import Network
+from lottery_ray.networks.network import Network
+from lottery_ray.networks.pruning import prunable, prune, weight_mask
 from lottery_ray.storage.store import Record, Store
 from lottery_ray.training.checkpoints import Checkpoints
 from lottery_ray.training.loop import train
-from lottery_ray.trial.node import run
+from lottery_ray.trial.node import run_node
 from tests.folders import data_folder, pretrained_folder
 from tests.networks.test_families import CONFIGS, HEADS, MLPS
 
@@ -74,7 +77,7 @@ def run_until_killed(planned: Plan, root: str, steps: int) -> None:
     store = Store.open(root, create=True)
     for node in planned.nodes:
         if not store.read(key(node)):
-            run(node, root, planned.folders, cpu=True, keep_retrained=True, checkpoint_minutes=0)
+            run_node(node, root, planned.folders, cpu=True, keep_retrained=True, checkpoint_minutes=0)
 
 
 def kill_and_resume(planned: Plan, root: Path, steps: int) -> tuple[int, int]:
@@ -94,7 +97,7 @@ def kill_and_resume(planned: Plan, root: Path, steps: int) -> tuple[int, int]:
 def test_a_study_killed_every_few_steps_equals_an_undisturbed_one(studied: Plan, tmp_path: Path) -> None:
     Store.open(str(tmp_path / "undisturbed"), create=True)
     expected = {
-        node: run(node, str(tmp_path / "undisturbed"), studied.folders, cpu=True, keep_retrained=True)
+        node: run_node(node, str(tmp_path / "undisturbed"), studied.folders, cpu=True, keep_retrained=True)
         for node in studied.nodes
     }
     killed, status = kill_and_resume(studied, tmp_path / "killed", STEPS - 1)
@@ -132,9 +135,9 @@ def test_a_short_node_writes_no_checkpoint_and_starts_again(studied: Plan, tmp_p
     node, folders = studied.nodes[0], studied.folders
     Store.open(str(tmp_path / "root"), create=True)
     with stopped_after(3):
-        run(node, str(tmp_path / "root"), folders, cpu=True)
+        run_node(node, str(tmp_path / "root"), folders, cpu=True)
     assert Store.open(str(tmp_path / "root")).checkpoints(node) == []
-    assert run(node, str(tmp_path / "root"), folders, cpu=True).provenance["resumed_at_step"] == []
+    assert run_node(node, str(tmp_path / "root"), folders, cpu=True).provenance["resumed_at_step"] == []
 
 
 class Stopped(Exception):  # noqa: N818
@@ -162,13 +165,13 @@ def stopped_run(studied: Plan, root: str, steps: int) -> tuple[Store, str]:
     """The store, and the one checkpoint in it."""
     store = Store.open(root, create=True)
     with stopped_after(steps):
-        run(studied.nodes[0], root, studied.folders, cpu=True, checkpoint_minutes=0)
+        run_node(studied.nodes[0], root, studied.folders, cpu=True, checkpoint_minutes=0)
     (name,) = store.checkpoints(studied.nodes[0])
     return store, name
 
 
 def finish(studied: Plan, root: str) -> Record:
-    return run(studied.nodes[0], root, studied.folders, cpu=True)
+    return run_node(studied.nodes[0], root, studied.folders, cpu=True)
 
 
 @pytest.fixture(scope="module")
@@ -302,8 +305,8 @@ def mask_of(network: Network, kind: str) -> Mask | None:
     if kind == "whole":
         return None
     if kind == "magnitude":
-        total = sum(parameter.numel() for parameter in models.prunable(network).values())
-        return models.weight_mask(network, np.random.default_rng(0).random(total) < 0.5)
+        total = sum(parameter.numel() for parameter in prunable(network).values())
+        return weight_mask(network, np.random.default_rng(0).random(total) < 0.5)
     return masks.structured_mask(HEADS, MLPS)
 
 
@@ -319,7 +322,7 @@ def test_every_architecture_goes_on_bit_by_bit(
     def trained(kept: Checkpoints | None) -> Network:
         network = make(family)
         if mask := mask_of(network, kind):
-            models.prune(network, mask, layout)
+            prune(network, mask, layout)
         train(network, encoded, TASKS["mrpc"], 1, recipe, accelerator, kept)
         return network
 

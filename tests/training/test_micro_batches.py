@@ -17,16 +17,19 @@ from transformers import BertForSequenceClassification
 
 from analysis import analyse
 from analysis.report.words import cautions
-from lottery_ray.criteria.gradient import predict, predict_with_importance
-from lottery_ray.experiment.nodes import Recipe, Structured
+from lottery_ray.criteria.gradient import predict_with_importance
+from lottery_ray.experiment.methods import Structured
+from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.inputs import language
-from lottery_ray.inputs.sources import data_files
+from lottery_ray.inputs.encoding import Encoded
+from lottery_ray.inputs.tables import data_files
 from lottery_ray.inputs.tasks import TASKS
 from lottery_ray.networks import weights as models
-from lottery_ray.networks.batches import Encoded
-from lottery_ray.networks.weights import Network
+from lottery_ray.networks.network import Network
+from lottery_ray.networks.pruning import prunable, prune, weight_mask
 from lottery_ray.training.loop import train
 from lottery_ray.training.micro_batches import MicroBatch
+from lottery_ray.training.scoring import predict
 from lottery_ray.trial.pretrain import make_tokenizer
 from tests.folders import bert_config, data_folder
 from tests.networks.test_families import HEADS, MLPS
@@ -110,8 +113,8 @@ RECIPE = Recipe(epochs=2, batch_size=5, learning_rate=1e-2, weight_decay=0.1)
 
 def pruned_bert(tiny_bert: Callable[..., Network], dropout: float) -> Network:
     network = tiny_bert(torch.float64, dropout=dropout)
-    total = sum(parameter.numel() for parameter in models.prunable(network).values())
-    models.prune(network, models.weight_mask(network, np.random.default_rng(0).random(total) < 0.5))
+    total = sum(parameter.numel() for parameter in prunable(network).values())
+    prune(network, weight_mask(network, np.random.default_rng(0).random(total) < 0.5))
     return network
 
 

@@ -13,15 +13,16 @@ from scipy import stats
 from torch.nn import functional as F
 from transformers import BertForSequenceClassification, get_linear_schedule_with_warmup
 
-from lottery_ray.criteria.gradient import predict
-from lottery_ray.experiment.nodes import Recipe
+from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.inputs import language
+from lottery_ray.inputs.encoding import Encoded, encode
 from lottery_ray.inputs.tasks import TASKS
 from lottery_ray.networks import weights as models
-from lottery_ray.networks.batches import Encoded, encode
-from lottery_ray.networks.weights import Network
+from lottery_ray.networks.network import Network
+from lottery_ray.networks.packing import PACKED
 from lottery_ray.streams import generator, seed
 from lottery_ray.training.loop import train
+from lottery_ray.training.scoring import predict
 from lottery_ray.trial.pretrain import make_tokenizer
 from tests.folders import bert_config
 
@@ -48,7 +49,7 @@ def acceptability() -> Iterator[Split]:
 def network(number: int, dropout: float) -> Network:
     torch.manual_seed(number)
     config = bert_config(dropout=dropout)
-    return Network(BertForSequenceClassification._from_config(config, attn_implementation=models.PACKED))
+    return Network(BertForSequenceClassification._from_config(config, attn_implementation=PACKED))
 
 
 def packed(number: int, dropout: float, data: Encoded, recipe: Recipe = RECIPE) -> Network:

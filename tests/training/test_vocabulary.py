@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from lottery_ray.experiment.nodes import Recipe
+from lottery_ray.experiment.recipe import Recipe
+from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.tasks import TASKS
 from lottery_ray.networks import weights as models
-from lottery_ray.networks.batches import Encoded
-from lottery_ray.networks.weights import Network
+from lottery_ray.networks.network import Network
 from lottery_ray.training import loop as training
 from lottery_ray.training.loop import train
 from lottery_ray.training.vocabulary import only_what_occurs

@@ -11,15 +11,18 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.nodes import Finetune, FolderData, Recipe
+from lottery_ray.experiment.nodes import Finetune
 from lottery_ray.experiment.plan import plan
+from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.experiment.study import Study
-from lottery_ray.inputs.sources import data_sha256
+from lottery_ray.inputs.data import FolderData, data_sha256
+from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.tasks import TASKS
 from lottery_ray.networks import batches as data
 from lottery_ray.storage.store import Store
 from lottery_ray.training import loop as training
 from lottery_ray.trial import canary
+from lottery_ray.trial.canary import run_canary
 from tests.folders import data_folder, model_folder
 
 SHORT, LONG = "n000 v00", " ".join(["n000"] * 30)
@@ -45,7 +48,7 @@ def test_it_trains_on_the_longest_and_measures_on_ordinary_ones(
     steps: list[np.ndarray] = []
     pack = data.pack
 
-    def watched(encoded: data.Encoded, rows: np.ndarray) -> data.Packed:
+    def watched(encoded: Encoded, rows: np.ndarray) -> data.Packed:
         steps.append(encoded.lengths[rows])
         return pack(encoded, rows)
 
@@ -66,10 +69,10 @@ def test_it_trains_on_the_longest_and_measures_on_ordinary_ones(
 def test_it_leaves_nothing_but_the_log_of_a_failure(tmp_path: Path) -> None:
     node, folders = planned(tmp_path)
     store = Store.open(str(tmp_path / "root"), create=True)
-    canary.run(node, store.uri, folders, cpu=True)
+    run_canary(node, store.uri, folders, cpu=True)
     assert files(tmp_path / "root") == ["lottery.json"]
     with pytest.raises(InputError, match="every machine needs it there"):
-        canary.run(node, store.uri, dict.fromkeys(folders, "nowhere"), cpu=True)
+        run_canary(node, store.uri, dict.fromkeys(folders, "nowhere"), cpu=True)
     cause, log = store.failure(node) or ("", "")
     assert "every machine needs it there" in cause
     assert "Traceback" in Path(log).read_text()

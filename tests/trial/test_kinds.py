@@ -17,27 +17,20 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from lottery_ray.errors import InputError
 from lottery_ray.experiment import masks, search
+from lottery_ray.experiment.graph import Node, key, title
 from lottery_ray.experiment.masks import Mask
-from lottery_ray.experiment.nodes import (
-    Finetune,
-    Magnitude,
-    Node,
-    NullDraws,
-    Recipe,
-    Search,
-    Structured,
-    Ticket,
-    key,
-    title,
-)
+from lottery_ray.experiment.methods import Magnitude, Structured
+from lottery_ray.experiment.nodes import Finetune, NullDraws, Search, Ticket
 from lottery_ray.experiment.plan import Plan, plan
+from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.experiment.study import RELEASED, Study
+from lottery_ray.inputs.data import split_table
 from lottery_ray.inputs.tasks import TASKS, score
-from lottery_ray.networks import batches as data
 from lottery_ray.networks import weights as models
 from lottery_ray.networks.export import export_ticket
+from lottery_ray.networks.pruning import prunable
 from lottery_ray.storage.store import Record, Store
-from lottery_ray.trial.node import run
+from lottery_ray.trial.node import run_node
 from tests.folders import data_folder, pretrained_folder
 
 EVERYTHING = Study(
@@ -83,7 +76,8 @@ def finish(study: Study, folder: Path, root: Path) -> Done:
     planned = plan(replace(study, model=str(folder / "a model"), data=str(folder / "some data")))
     Store.open(str(root), create=True)
     records = {
-        node: run(node, str(root), planned.folders, cpu=True, keep_retrained=True) for node in planned.nodes
+        node: run_node(node, str(root), planned.folders, cpu=True, keep_retrained=True)
+        for node in planned.nodes
     }
     return Done(planned, str(root), records)
 
@@ -247,7 +241,7 @@ def test_null_draws_are_scored_beside_the_good_ticket(done: Done) -> None:
 
 def test_more_null_draws_add_to_fewer(done: Done) -> None:
     node = next(node for node in done.plan.nodes if isinstance(node, NullDraws))
-    fewer = run(replace(node, draws=2), done.root, done.plan.folders, cpu=True)
+    fewer = run_node(replace(node, draws=2), done.root, done.plan.folders, cpu=True)
     assert fewer.result["scores"] == done.records[node].result["scores"][:2]
 
 
@@ -289,7 +283,7 @@ def test_released_choices_are_in_the_masks(released: Done) -> None:
     for node in released.tickets(kind="bad", method="magnitude"):
         folder = Path(released.root) / "nodes" / key(node.finetune) / released.records[node.finetune].attempt
         network = models.load(folder)
-        weights = {n: p.detach().abs().numpy().ravel() for n, p in models.prunable(network).items()}
+        weights = {n: p.detach().abs().numpy().ravel() for n, p in prunable(network).items()}
         every = np.concatenate(list(weights.values()))
         chosen = np.concatenate([part.kept for part in released.mask(node)])
         assert every[chosen].max() <= every[~chosen].min(), "the smallest are kept"
@@ -327,7 +321,7 @@ def test_an_exported_ticket_loads_anywhere_and_scores_the_same(
     model = AutoModelForSequenceClassification.from_pretrained(tmp_path / "a ticket").eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "a ticket")
     task = TASKS["mrpc"]
-    rows = data.table(node.finetune.data, task, "validation", done.plan.folders)
+    rows = split_table(node.finetune.data, task, "validation", done.plan.folders)
     texts = [rows[name].to_pylist() for name in task.text]
     with torch.no_grad():
         logits = model(**tokenizer(*texts, padding=True, return_tensors="pt")).logits.numpy()

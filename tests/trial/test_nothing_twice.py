@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 import torch
 
-from lottery_ray.experiment.nodes import Finetune, Recipe, Search, Ticket
+from lottery_ray.experiment.nodes import Finetune, Search, Ticket
 from lottery_ray.experiment.plan import plan
+from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.experiment.study import Study
 from lottery_ray.networks import batches as data
 from lottery_ray.networks import weights as models
 from lottery_ray.storage.store import Record, Store
 from lottery_ray.trial import ticket as execute
-from lottery_ray.trial.node import run
+from lottery_ray.trial.node import run_node
 from tests.folders import data_folder, model_folder
 
 
@@ -51,7 +52,7 @@ def test_data_is_tokenised_weights_are_read_and_full_models_are_scored_once(
     records: dict[Any, Record] = {}
     for node in planned.nodes:
         before = calls.copy()
-        records[node] = run(node, root, planned.folders, cpu=True)
+        records[node] = run_node(node, root, planned.folders, cpu=True)
         if isinstance(node, Search):
             steps = records[node].result["steps"]
             # the full model's score is that of its fine-tuning

@@ -15,11 +15,13 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification
 
-from lottery_ray.experiment.nodes import Recipe
+from lottery_ray.experiment.recipe import Recipe
+from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.tasks import TASKS
 from lottery_ray.networks import weights as models
-from lottery_ray.networks.batches import Encoded
-from lottery_ray.networks.weights import Network
+from lottery_ray.networks.network import Network
+from lottery_ray.networks.packing import PACKED
+from lottery_ray.networks.pruning import prunable, prune, weight_mask
 from lottery_ray.training.loop import train
 from lottery_ray.training.micro_batches import MicroBatch
 from lottery_ray.trial import parallel
@@ -41,7 +43,7 @@ def trained(encoded: Encoded, folder: Path) -> dict[str, dict[str, np.ndarray]]:
         for batches, size in BATCHES.items():
             network = bert(dropout=0.0)
             if masked:
-                models.prune(network, models.weight_mask(network, kept_weights(network)))
+                prune(network, weight_mask(network, kept_weights(network)))
             recipe = Recipe(epochs=2, batch_size=size, learning_rate=1e-2, weight_decay=0.1)
             train(network, encoded, TASKS["mrpc"], 1, recipe, accelerator)
             found[f"{batches}, {'masked' if masked else 'whole'}"] = weights(network)
@@ -56,12 +58,12 @@ def trained(encoded: Encoded, folder: Path) -> dict[str, dict[str, np.ndarray]]:
 def bert(dropout: float) -> Network:
     torch.manual_seed(0)
     config = bert_config(dropout=dropout)
-    model = BertForSequenceClassification._from_config(config, attn_implementation=models.PACKED)
+    model = BertForSequenceClassification._from_config(config, attn_implementation=PACKED)
     return Network(model.double())
 
 
 def kept_weights(network: Network) -> np.ndarray:
-    total = sum(parameter.numel() for parameter in models.prunable(network).values())
+    total = sum(parameter.numel() for parameter in prunable(network).values())
     kept: np.ndarray = np.random.default_rng(0).random(total) < 0.5
     return kept
 

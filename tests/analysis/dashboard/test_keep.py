@@ -21,11 +21,12 @@ from rich.console import Console
 from analysis import analyse
 from analysis.dashboard import study_run
 from analysis.dashboard.keep import SIGN, Dashboard, follow, until_swept
-from lottery_ray.experiment.nodes import Finetune, Node, Search, Ticket, key
+from lottery_ray.experiment.graph import Node, key
+from lottery_ray.experiment.nodes import Finetune, Search, Ticket
 from lottery_ray.experiment.plan import Plan, plan
 from lottery_ray.experiment.study import Study
 from lottery_ray.scheduling.journal import Journal
-from lottery_ray.scheduling.progress import Failure, Progress
+from lottery_ray.scheduling.progress import Failure, SweepProgress
 from lottery_ray.storage.store import Store
 from lottery_ray.tracking.settings import Tracking
 from tests.places import JOBS
@@ -62,10 +63,10 @@ def shown(root: str | Path, tracking: Tracking) -> list[str]:
 
 
 @contextmanager
-def sweeping(root: Path, planned: Plan, done: Callable[[Node], bool]) -> Iterator[Progress]:
+def sweeping(root: Path, planned: Plan, done: Callable[[Node], bool]) -> Iterator[SweepProgress]:
     """A sweep of a planted root that has done some nodes, as its journal says."""
     with open(os.devnull, "w") as nowhere:
-        progress = Progress(planned.nodes, {n for n in planned.nodes if done(n)}, Console(file=nowhere))
+        progress = SweepProgress(planned.nodes, {n for n in planned.nodes if done(n)}, Console(file=nowhere))
         with Journal(Store.open(str(root), create=True), progress):
             yield progress
 

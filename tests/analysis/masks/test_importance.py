@@ -14,7 +14,9 @@ from scipy import stats
 from analysis.masks import importance
 from analysis.records import root as records
 from lottery_ray.experiment import masks
-from lottery_ray.experiment.nodes import Search, Structured, key
+from lottery_ray.experiment.graph import key
+from lottery_ray.experiment.methods import Structured
+from lottery_ray.experiment.nodes import Search
 from lottery_ray.experiment.study import PRESETS
 from lottery_ray.storage.published import import_published
 from lottery_ray.storage.store import Store

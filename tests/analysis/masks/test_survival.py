@@ -12,6 +12,8 @@ from analysis.masks import survival
 from analysis.records.root import MaskFile
 from lottery_ray.experiment import masks
 from lottery_ray.networks import weights as models
+from lottery_ray.networks.network import Network
+from lottery_ray.networks.pruning import kept_weights, prunable, weight_mask
 from tests import picked, released
 from tests.networks.test_families import CONFIGS
 
@@ -44,8 +46,8 @@ def test_survival_of_the_papers_masks(tmp_path: Path) -> None:
     assert set(cells["seeds"]) == {5}
 
 
-def tiny(family: str) -> models.Network:
-    return models.Network(AutoModelForSequenceClassification.from_config(CONFIGS[family]()))
+def tiny(family: str) -> Network:
+    return Network(AutoModelForSequenceClassification.from_config(CONFIGS[family]()))
 
 
 @pytest.mark.parametrize("family", CONFIGS)
@@ -56,20 +58,20 @@ def test_the_weights_of_a_head_are_those_that_pruning_it_takes(family: str) -> N
     for component, layer, index in (("heads", 1, 1), ("mlp", 0, 0)):
         heads, mlps = np.ones((layers, width), bool), np.ones(layers, bool)
         (heads if component == "heads" else mlps[:, None])[layer, index] = False
-        kept = models.kept_weights(network, masks.structured_mask(heads, mlps))
-        flat = np.concatenate([kept[name].numpy().ravel() for name in models.prunable(network)])
-        table = masks.to_table(models.weight_mask(network, flat), "k", IDENTITY)
+        kept = kept_weights(network, masks.structured_mask(heads, mlps))
+        flat = np.concatenate([kept[name].numpy().ravel() for name in prunable(network)])
+        table = masks.to_table(weight_mask(network, flat), "k", IDENTITY)
         shares = survival.weight_shares(table, width)
         assert len(shares) == layers * width + layers
         assert min(shares, key=lambda cell: shares[cell]) == (component, layer, index)
-        bias = models.prunable(network).get(output_bias(network))
+        bias = prunable(network).get(output_bias(network))
         own = 0 if bias is None or component == "mlp" else bias.numel() // width
         expected = own / (models.architecture(network)["head_weights"] + own)
         assert shares.pop((component, layer, index)) == pytest.approx(expected)
         assert set(shares.values()) == {1.0}
 
 
-def output_bias(network: models.Network) -> str:
+def output_bias(network: Network) -> str:
     adapter = network.adapter
     return f"model.{adapter.layers}.0.{adapter.attention_output}.bias"
 
@@ -77,11 +79,11 @@ def output_bias(network: models.Network) -> str:
 def test_shares_of_random_masks_of_weights(tmp_path: Path) -> None:
     network = tiny("bert")
     layers, width = network.shape
-    size = sum(parameter.numel() for parameter in models.prunable(network).values())
+    size = sum(parameter.numel() for parameter in prunable(network).values())
     files, expected = [], []
     for seed in range(2):
         flags = torch.rand(size, generator=torch.Generator().manual_seed(seed)).numpy() < 0.5
-        mask = models.weight_mask(network, flags)
+        mask = weight_mask(network, flags)
         by_name = {part.name.partition("layer.")[2]: part.kept.reshape(part.shape) for part in mask}
         rows = slice(*(np.array([1, 2]) * (by_name["0.attention.self.query.weight"].shape[0] // width)))
         pieces = [

@@ -13,8 +13,9 @@ from lottery_ray.experiment import draws as tickets
 from lottery_ray.experiment import masks, search
 from lottery_ray.experiment.masks import Mask
 from lottery_ray.experiment.nodes import Kind
-from lottery_ray.networks import weights as models
-from lottery_ray.networks.weights import Network
+from lottery_ray.networks.network import Network
+from lottery_ray.networks.packing import PACKED
+from lottery_ray.networks.pruning import prunable
 from tests.places import SHARED
 
 RELEASED = SHARED / "paper" / "masks.parquet"
@@ -145,6 +146,6 @@ def test_magnitude_steps_of_5_percent_keep_what_was_published(task: str) -> None
 def test_the_pool_of_bert_base() -> None:
     with torch.device("meta"):
         network = Network(
-            BertForSequenceClassification._from_config(BertConfig(), attn_implementation=models.PACKED)
+            BertForSequenceClassification._from_config(BertConfig(), attn_implementation=PACKED)
         )
-    assert sum(parameter.numel() for parameter in models.prunable(network).values()) == POOL
+    assert sum(parameter.numel() for parameter in prunable(network).values()) == POOL

@@ -7,8 +7,10 @@ import pytest
 
 from analysis import analyse
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.nodes import Node, Pretrain, Published
+from lottery_ray.experiment.graph import Node
+from lottery_ray.experiment.nodes import Pretrain
 from lottery_ray.experiment.study import PRESETS
+from lottery_ray.storage.published import Published
 from lottery_ray.storage.store import Store
 from tests.planted import Planted
 

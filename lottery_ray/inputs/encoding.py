@@ -4,28 +4,74 @@ The files lie in the user's cache folder ($XDG_CACHE_HOME/lottery_ray, or ~/.cac
 per token. Nothing but time is lost where they are deleted, or cannot be written.
 """
 
+import functools
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import platformdirs
 import pyarrow as pa
 from filelock import FileLock
 
-from lottery_ray.experiment.nodes import Finetune, Recipe, SearchData, identity
-from lottery_ray.networks.batches import Encoded
-from lottery_ray.storage.store import digest
+from lottery_ray.inputs.tasks import Task
 
-VERSION = 1
-"""Of what `data.encode` makes, and of these files."""
+# a trial has the threads of its recipe, and the tokenizer's own would come on top
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
-def once(name: str, make: Callable[[], Encoded]) -> Encoded:
+def made_by() -> list[int | str]:
+    """What beside the data and its tokenizer changes tokens and their files: the version of this file, and of
+    the packages."""
+    return [1, *map(version, ("transformers", "tokenizers"))]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A tokenised split of n examples.
+
+    input_ids: int32 (tokens,); segments: int8 (tokens,); all examples one after the other. ends: int64 (n,),
+    where each example ends. idx: int64 (n,). labels: float64 (n,).
+    """
+
+    input_ids: np.ndarray
+    segments: np.ndarray
+    ends: np.ndarray
+    idx: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @functools.cached_property
+    def lengths(self) -> np.ndarray:
+        """int64 (n,): tokens of each example."""
+        return np.diff(self.ends, prepend=0)
+
+
+def encode(rows: pa.Table, task: Task, tokenizer: Any, max_length: int) -> Encoded:
+    """Tokenise a split; examples longer than max_length are cut, the longer text first."""
+    texts = [rows[column].to_pylist() for column in task.text]
+    tokens = tokenizer(*texts, truncation=True, max_length=max_length, return_token_type_ids=True)
+    return Encoded(
+        input_ids=_concatenated(tokens["input_ids"], np.int32),
+        segments=_concatenated(tokens["token_type_ids"], np.int8),
+        ends=np.cumsum([len(ids) for ids in tokens["input_ids"]]),
+        idx=rows["idx"].to_numpy().astype(np.int64),
+        labels=rows["label"].to_numpy().astype(np.float64),
+    )
+
+
+def _concatenated(rows: Sequence[Sequence[int]], dtype: type) -> np.ndarray:
+    return np.concatenate([np.asarray(row, dtype) for row in rows])
+
+
+def tokenised_once(name: str, make: Callable[[], Encoded]) -> Encoded:
     """What `make` returns, from this machine's cache if it is there, or else left there. name: of all that
     changes it."""
     folder = platformdirs.user_cache_path("lottery_ray") / "tokenised"
@@ -44,21 +90,6 @@ def once(name: str, make: Callable[[], Encoded]) -> Encoded:
         with suppress(OSError):
             _write(encoded, path)
         return encoded
-
-
-def name(node: Finetune, rows: Literal["train"] | SearchData, recipe: Recipe) -> str:
-    """Of these rows of a fine-tuned model's task, tokenised for it."""
-    return digest(
-        {
-            "version": [VERSION, *map(version, ("transformers", "tokenizers"))],
-            "model": identity(node.model),
-            "data": identity(node.data),
-            "rows": [node.task, rows, node.train_limit, node.held_out],
-            **({"task": identity(node.own_task)} if node.own_task else {}),
-            "seed": node.seed if rows == "train_subset" else None,
-            "max_length": recipe.max_length,
-        }
-    )
 
 
 def _write(encoded: Encoded, path: Path) -> None:

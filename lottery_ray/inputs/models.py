@@ -1,50 +1,57 @@
-"""What a study reads: the identity of its model and data, and the refusal of what cannot be used."""
+"""The pre-trained model that a study reads: its identity, the refusal of what cannot be used, and its
+folder."""
 
+import functools
 import json
+import platform
 import re
-from dataclasses import replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from safetensors import SafetensorError, safe_open
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.nodes import (
-    Data,
-    FolderData,
-    FolderModel,
-    HubData,
-    HubModel,
-    Model,
-    Pretrain,
-    Recipe,
-)
-from lottery_ray.inputs.architectures import ADAPTERS, OWN, REFUSED
-from lottery_ray.inputs.language import Language
-from lottery_ray.inputs.tasks import Task
-from lottery_ray.storage.store import digest, sha256
+from lottery_ray.identity import NO_IDENTITY, before, digest, file_sha256
+from lottery_ray.inputs.architectures import ADAPTERS, OWN, REFUSED, Architecture
+
+
+@dataclass(frozen=True)
+class HubModel:
+    """A checkpoint on the Hugging Face hub: its commit. The name is where to find it.
+
+    architecture: one that a user added; None: one of ours.
+    """
+
+    name: str = field(metadata=NO_IDENTITY)
+    commit: str
+    architecture: Architecture | None = before(None)
+
+
+@dataclass(frozen=True)
+class FolderModel:
+    """A checkpoint in a local folder: the sha256 of its config, weights and tokenizer files.
+
+    architecture: one that a user added; None: one of ours.
+    """
+
+    sha256: str
+    architecture: Architecture | None = before(None)
+
 
 BERT_BASE = HubModel("google-bert/bert-base-uncased", "86b5e0934494bd15c9632b12f734a8a67f723594")
-GLUE_DATA = HubData("nyu-mll/glue", "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c")
-EMBEDDED = "embedded"
-HUB = "hub"
 
 
-def model(name: str, recipe: Recipe, folders: dict[str, str]) -> Model:
-    """The model that a user names: a folder, a hub name (optionally name@commit), or "embedded", whose
-    pre-training takes the recipe's threads.
+def named_model(name: str, max_length: int, folders: dict[str, str]) -> HubModel | FolderModel:
+    """The model that a user names: a folder, or a hub name (optionally name@commit).
 
     A folder's path is added to `folders` by its identity. Raises InputError if there is no such model, if
-    its files are not whole, if its architecture has no adapter, or if it has no place for the recipe's
-    longest example.
+    its files are not whole, if its architecture has no adapter, or if it has no place for examples of
+    max_length tokens.
     """
-    if name == EMBEDDED:
-        return Pretrain(threads=recipe.threads)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        family = _check_architecture(name, folder / "config.json", recipe)
+        family = _check_architecture(name, folder / "config.json", max_length)
         _check_weights(folder)
         found = FolderModel(model_sha256(folder), OWN.get(family))
         folders[found.sha256] = str(folder.resolve())
@@ -60,7 +67,7 @@ def model(name: str, recipe: Recipe, folders: dict[str, str]) -> Model:
         commit = _hub_config(repository, commit or None).parent.name
     if not OWN:
         return HubModel(repository, commit)
-    family = _check_architecture(name, _hub_config(repository, commit), recipe)
+    family = _check_architecture(name, _hub_config(repository, commit), max_length)
     return HubModel(repository, commit, OWN.get(family))
 
 
@@ -79,7 +86,7 @@ def _hub_config(name: str, commit: str | None) -> Path:
         ) from None
 
 
-def _check_architecture(name: str, config: Path, recipe: Recipe) -> str:
+def _check_architecture(name: str, config: Path, max_length: int) -> str:
     """Its model_type."""
     try:
         content = json.loads(config.read_text())
@@ -99,9 +106,9 @@ def _check_architecture(name: str, config: Path, recipe: Recipe) -> str:
     if reason := _unprunable(content):
         raise InputError(f"--model {name}: {config} {reason}.")
     places = _places(content)
-    if places is not None and recipe.max_length > places:
+    if places is not None and max_length > places:
         raise InputError(
-            f"--recipe.max-length {recipe.max_length}: the model {name} has positions for {places} tokens."
+            f"--recipe.max-length {max_length}: the model {name} has positions for {places} tokens."
         )
     return family
 
@@ -149,9 +156,9 @@ def _check_weights(folder: Path) -> None:
             raise InputError(f"--model: {path} is not a whole safetensors file ({error}).") from None
 
 
-def check_hub_model(found: HubModel, recipe: Recipe) -> None:
+def check_hub_model(found: HubModel, max_length: int) -> None:
     """Refuse a hub model that cannot be had, or whose architecture has no adapter (InputError)."""
-    _check_architecture(found.name, _hub_config(found.name, found.commit), recipe)
+    _check_architecture(found.name, _hub_config(found.name, found.commit), max_length)
     if not any(_on_hub(found, name) for name in ("model.safetensors", "model.safetensors.index.json")):
         raise InputError(
             f"--model {found.name}: it has no .safetensors weights at {found.commit} (pickled ones are not"
@@ -188,97 +195,25 @@ MODEL_FILES = (
 def model_sha256(folder: Path) -> str:
     """The identity of a checkpoint in a folder: of its config, weights and tokenizer files."""
     files = sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)})
-    return digest({path.name: sha256(path) for path in files})
+    return digest({path.name: file_sha256(path) for path in files})
 
 
-def data_files(folder: Path, task: Task) -> dict[str, Path]:
-    """{split: file} of one task of a local folder."""
-    return {
-        "train": folder / task.name / "train.parquet",
-        "validation": folder / task.name / f"{task.validation}.parquet",
-    }
+def pre_trained(model: FolderModel | HubModel, folders: dict[str, str]) -> Path:
+    """The folder on this machine with a pre-trained model and its tokenizer.
 
-
-def data_sha256(folder: Path, task: Task) -> str:
-    """The identity of one task of a local folder."""
-    return digest({split: sha256(path) for split, path in data_files(folder, task).items()})
-
-
-def sized(name: str, task: Task) -> Task:
-    """A user's own task with the sizes that its files have in the folder that a user names.
-
-    Raises InputError if they cannot be had.
+    Raises InputError if a folder is not there, or is not what it was when the study was planned.
     """
-    rows = {}
-    for split, path in data_files(_data_folder(name), task).items():
-        try:
-            rows[split] = pq.read_metadata(path).num_rows
-        except (pa.ArrowInvalid, OSError):
-            _check_table(path, task)
-            raise
-    return replace(task, train_size=rows["train"], dev_size=rows["validation"])
+    if isinstance(model, FolderModel):
+        return _unchanged(Path(folders[model.sha256]), model.sha256)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(model.name, revision=model.commit, allow_patterns=list(MODEL_FILES)))
 
 
-def _data_folder(name: str) -> Path:
-    folder = Path(name).expanduser()
+@functools.cache
+def _unchanged(folder: Path, sha256: str) -> Path:
     if not folder.is_dir():
-        raise InputError(f'--data {name}: no such folder; name one, or "hub".')
+        raise InputError(f"{folder} does not exist on {platform.node()}; every machine needs it there.")
+    if model_sha256(folder) != sha256:
+        raise InputError(f"The model in {folder} is not the one that the study was planned on.")
     return folder
-
-
-def data(name: str, task: Task, folders: dict[str, str]) -> Data:
-    """The data that a user names: "hub", a folder of <task>/{train,validation}.parquet, or "embedded".
-
-    A folder's path is added to `folders` by its identity. Raises InputError, naming the file, for data
-    without the task, a file without a column, with a label outside its range, empty, or not Parquet.
-    """
-    if name == EMBEDDED:
-        return Language()
-    if name == HUB:
-        return GLUE_DATA
-    folder = _data_folder(name)
-    for path in data_files(folder, task).values():
-        _check_table(path, task)
-    found = FolderData(data_sha256(folder, task))
-    folders[found.sha256] = str(folder.resolve())
-    return found
-
-
-def _check_table(path: Path, task: Task) -> None:
-    columns = [*task.text, "label"]
-    where = f"--data: {path}"
-    if not path.is_file():
-        raise InputError(f"{where} does not exist; {task.title} needs it, with columns {', '.join(columns)}.")
-    try:
-        names = pq.read_schema(path).names
-        if missing := [name for name in columns if name not in names]:
-            raise InputError(f"{where} has no column {', '.join(missing)}; it has {', '.join(names)}.")
-        table = pq.read_table(path, columns=columns)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{where} is not a whole Parquet file ({error}).") from None
-    check_rows(where, table, task)
-
-
-def check_rows(where: str, table: pa.Table, task: Task) -> None:
-    """Refuse a split that is empty, or with a text or label that cannot be used (InputError). where: what it
-    is, in words."""
-    if not table.num_rows:
-        raise InputError(f"{where} is empty.")
-    for name in task.text:
-        kind = table.schema.field(name).type
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)) or table[name].null_count:
-            raise InputError(f"{where}: column {name} must be text without nulls; it is {kind}.")
-    _check_labels(where, task, table["label"])
-
-
-def _check_labels(where: str, task: Task, label: pa.ChunkedArray) -> None:
-    low, high = task.label_range
-    kind = "numbers" if task.is_regression else "whole numbers"
-    whole = pa.types.is_integer(label.type)
-    if label.null_count or not (whole or (task.is_regression and pa.types.is_floating(label.type))):
-        raise InputError(f"{where}: labels must be {kind} without nulls; they are {label.type}.")
-    values = label.to_numpy()
-    for value in values[~((low <= values) & (values <= high))][:1]:
-        raise InputError(
-            f"{where}: label {value:g} is outside {low:g} to {high:g}, the range of {task.title}."
-        )

@@ -1,10 +1,26 @@
-"""Canaries, which go before the nodes of a model and task, and what they say of the seconds of these."""
+"""What a node costs: in examples, whose ratios alone matter, and in seconds, from what canaries have
+measured."""
 
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
 
-from lottery_ray.experiment.nodes import Finetune, Model, Node, NullDraws, Pretrain, Search, Ticket, processes
-from lottery_ray.scheduling.schedule import Rows, examples
+from lottery_ray.experiment.effort import Rows
+from lottery_ray.experiment.graph import Node
+from lottery_ray.experiment.nodes import Finetune, Model, Pretrain
+
+NO_ROWS = Rows(0, 0)
+"""Of a node that is of no task."""
+
+
+def full_model(node: Node) -> Finetune | None:
+    """The fine-tuned model that a node is of, itself if it is one."""
+    return node.full if isinstance(node.full, Finetune) else None
+
+
+def cost(node: Node) -> float:
+    """About how many training examples' worth of work a node is; only ratios matter."""
+    full = full_model(node)
+    return node.work(full.rows if full else NO_ROWS).cost
 
 
 @dataclass(frozen=True)
@@ -36,12 +52,13 @@ class Calibration:
     peak_gpu_memory_mib: float | None
     gpu_memory_mib: float | None
 
-    def seconds(self, node: Finetune | Search | Ticket | NullDraws) -> float:
-        work = examples(node, Rows(self.train_rows, self.dev_rows))
+    def seconds(self, node: Node) -> float:
+        """Of a node of this model and task."""
+        work = node.work(Rows(self.train_rows, self.dev_rows))
         return (
-            self.load * (2 if isinstance(node, Ticket) else 1)
+            self.load * work.networks
             + self.encode * work.encoded
-            + self.train * work.trained / processes(node)
+            + self.train * work.trained
             + self.score * work.scored
             + self.importance * work.with_importance
         )
