@@ -13,18 +13,8 @@ import pytest
 from tests.folders import data_folder, model_folder
 from tests.places import CHECKOUT, JOBS
 
-LIGHT = (
-    "errors",
-    "streams",
-    "identity",
-    "machine",
-    "terminal",
-    "inputs",
-    "experiment",
-    "extending",
-    "storage",
-)
-LIGHT += ("scheduling", "tracking")
+GROUND = ("errors", "streams", "identity", "machine", "terminal")
+LIGHT = (*GROUND, "inputs", "experiment", "extending", "storage", "scheduling", "tracking")
 TORCH = ("networks", "training", "criteria", "trial")
 RAY = ("cluster", "executors")
 FLOORS: dict[str, tuple[str, ...]] = {
