@@ -21,11 +21,11 @@ from lottery_ray.experiment import masks
 from lottery_ray.experiment.recipe import Layout, Recipe
 from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.tasks import TASKS
-from lottery_ray.networks import weights as models
 from lottery_ray.networks.network import Network
 from lottery_ray.networks.packing import PACKED
 from lottery_ray.networks.pruning import prune
 from lottery_ray.training.loop import train
+from lottery_ray.trial.process import prepare
 
 TASK = TASKS["mrpc"]
 MEAN, SD = 53, 14
@@ -51,7 +51,7 @@ def half() -> masks.Mask:
 def training(layout: Layout, encoded: Encoded, batch_size: int) -> Callable[[], None]:
     """One epoch with the ticket in this layout, ready to run."""
     torch.manual_seed(1)
-    accelerator = models.accelerator("fp32", cpu=not torch.cuda.is_available())
+    accelerator = prepare(Recipe(), cpu=not torch.cuda.is_available())
     model = BertForSequenceClassification._from_config(BertConfig(), attn_implementation=PACKED)
     network = Network(model)
     prune(network, half(), layout)

@@ -30,7 +30,7 @@ from lottery_ray.networks.network import Network
 from lottery_ray.networks.packing import PACKED
 from lottery_ray.training.loop import train
 from lottery_ray.training.scoring import SCORED_TOGETHER, predict
-from lottery_ray.trial import node as trial
+from lottery_ray.trial.process import prepare
 
 CUDA = torch.cuda.is_available()
 SEED = 1
@@ -62,7 +62,7 @@ class Placed:
 
 
 def place(subject: Subject) -> Placed:
-    accelerator = trial.prepare(subject.recipe, cpu=not CUDA)
+    accelerator = prepare(subject.recipe, cpu=not CUDA)
     network: Network = accelerator.prepare(_network(subject))
     if subject.compiled:
         network.model.compile(dynamic=True)
@@ -107,7 +107,7 @@ def steps(subject: Subject, name: str) -> int:
 def seconds(name: str, placed: Placed) -> float:
     """Of this pass over the subject's examples."""
     # Accelerate has one precision per process at a time; an importance pass has frozen the weights
-    accelerator = trial.prepare(placed.subject.recipe, cpu=not CUDA)
+    accelerator = prepare(placed.subject.recipe, cpu=not CUDA)
     placed.network.requires_grad_(True)
     with patch.object(data, "WIDTH", placed.subject.width):
         return timed(lambda: PASSES[name](placed, accelerator))

@@ -31,7 +31,7 @@ from lottery_ray.inputs.data import FolderData, data_sha256, split_table
 from lottery_ray.inputs.encoding import Encoded, encode
 from lottery_ray.inputs.tasks import TASKS
 from lottery_ray.networks import weights as models
-from lottery_ray.trial import node as trial
+from lottery_ray.trial.process import prepare
 
 TASK = TASKS["mrpc"]
 LENGTH, BATCH = 128, 64
@@ -48,7 +48,7 @@ def dev_set(folder: Path, rows: int) -> Encoded:
 
 def exact(encoded: Encoded, precision: Precision) -> Callable[[], float]:
     """A pass of ours."""
-    accelerator = models.accelerator(precision, cpu=not torch.cuda.is_available())
+    accelerator = prepare(Recipe(precision=precision), cpu=not torch.cuda.is_available())
     network = accelerator.prepare(models.initial(MODEL, TASK, SEED, "pretrained"))
     heads, mlps = np.ones(network.shape, bool), np.ones(network.shape[0], bool)
     return lambda: measurement.cpu_seconds(
@@ -155,7 +155,7 @@ def main(data: Path, rows: int = 128, number: int = 3) -> None:
         number: How many rounds.
     """
     # with the allocator as trials have it, for both sides
-    trial.prepare(Recipe(), cpu=not torch.cuda.is_available())
+    prepare(Recipe(), cpu=not torch.cuda.is_available())
     found = [*importance_passes(data, rows, number), thresholds(number)]
     measurement.show("Searches", found)
     measurement.keep(found)

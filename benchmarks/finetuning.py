@@ -44,6 +44,7 @@ from lottery_ray.inputs.encoding import Encoded, encode
 from lottery_ray.inputs.tasks import TASKS, Task
 from lottery_ray.networks import weights as models
 from lottery_ray.training.loop import train
+from lottery_ray.trial.process import prepare
 
 logging.disable(logging.WARNING)
 
@@ -130,7 +131,7 @@ def theirs(model: Path, task: Task, rows: Dataset, tokenizer: Any, *, padded: bo
 
 def ours(model: Path, task: Task, encoded: Encoded, whole: Encoded, precision: Precision) -> float:
     """CPU seconds a step on these examples of the whole training set."""
-    accelerator = models.accelerator(precision, cpu=not torch.cuda.is_available())
+    accelerator = prepare(Recipe(precision=precision), cpu=not torch.cuda.is_available())
     network = accelerator.prepare(models.initial(model, task, SEED, "pretrained"))
     recipe = Recipe(epochs=1, precision=precision)
     with words_of(whole):

@@ -29,7 +29,7 @@ from benchmarks.roofline import Device, device, roofline
 from benchmarks.texts import Text
 from lottery_ray.experiment.recipe import Precision, Recipe
 from lottery_ray.scheduling.costs import Calibration
-from lottery_ray.trial import node as trial
+from lottery_ray.trial.process import free_memory, prepare
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16")
 
@@ -95,7 +95,7 @@ def measure(
     tasks = {}
     for name, each in given.items():
         tasks[name] = measured(model, each, gpu, found, number)
-        trial.free_memory()
+        free_memory()
     tried = variants(subject, number, compiled=compiled)
     tokens = {name: float(each.encoded.lengths.mean()) for name, each in given.items()}
     calibrations = {p: {name: each[p].calibration for name, each in tasks.items()} for p in PRECISIONS}
@@ -130,9 +130,9 @@ def main(
     given = texts.real(data, model or _uncased(), examples) if data else {}
     lengths = tokens or ({} if given else {"mrpc": compaction.MEAN})
     given = texts.drawn(lengths, examples) | given
-    trial.prepare(Recipe(), cpu=not CUDA)
+    prepare(Recipe(), cpu=not CUDA)
     found = device(8192 if CUDA else 1024, 2**30 if CUDA else 2**26)
-    trial.free_memory()
+    free_memory()
     report = measure(model or BertConfig(), given, found, trials=trials, number=number, compiled=compile)
     gpu_tables.show(report)
     measurement.show("On this device", gpu_tables.ratios(report))

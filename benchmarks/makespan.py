@@ -9,7 +9,6 @@ weigh more than they would: at 16 slots the whole is 3 minutes instead of some 2
 2. 24 to 128 slots: the sweep's own searcher driven in a discrete-event simulation, with `--between` seconds
    (which sweep_overhead.py measures) from the end of a node to the next start in its slot. 8 and 16 as well,
    beside the real ones; and `forecast.makespan`, which must say the same.
-3. What several GPUs per trial buy, in the same simulation, where the longest chain is the makespan.
 
 The lower bound is the larger of total work over slots and of the longest chain. Where it cannot be reached,
 the interval bound says so (`interval_bound`). Target: within 3% of the lower bound.
@@ -27,13 +26,13 @@ from rich.console import Console
 
 from benchmarks import measurement, stand_in
 from benchmarks.sweep_overhead import Row, keep, row, show
-from lottery_ray.experiment.graph import NODE_KINDS, Node, parents
+from lottery_ray.experiment.graph import Node, parents
 from lottery_ray.experiment.methods import Magnitude
-from lottery_ray.experiment.nodes import Finetune, Pretrain, Search, sources_of
+from lottery_ray.experiment.nodes import Search
 from lottery_ray.experiment.plan import Plan
 from lottery_ray.experiment.study import Site
 from lottery_ray.inputs.tasks import TASKS
-from lottery_ray.scheduling.costs import cost
+from lottery_ray.scheduling.costs import cost, full_model
 from lottery_ray.scheduling.forecast import lower_bound, makespan
 from lottery_ray.scheduling.progress import SweepProgress
 from lottery_ray.scheduling.schedule import Schedule, remaining_path
@@ -66,14 +65,15 @@ def durations(nodes: Sequence[Node], total: float) -> dict[Node, float]:
 
 
 def _relative(node: Node) -> float:
-    assert not isinstance(node, Pretrain)
-    task = node.task if isinstance(node, Finetune) else node.finetune.task
-    finetune, search, ticket = SHARES[task]
-    whole = float(TASKS[task].train_size)
-    if isinstance(node, Finetune):
+    full = full_model(node)
+    assert full
+    finetune, search, ticket = SHARES[full.task]
+    whole = float(TASKS[full.task].train_size)
+    if node is full:
         return whole
-    magnitude = isinstance((node if isinstance(node, Search) else sources_of(node)[0]).method, Magnitude)
-    if isinstance(node, Search):
+    assert isinstance(node.search, Search)
+    magnitude = isinstance(node.search.method, Magnitude)
+    if node is node.search:
         return whole * search / finetune * (SCORED_ONLY if magnitude else 1)
     return whole if magnitude else whole * ticket / finetune
 
@@ -85,12 +85,10 @@ def simulate(
     between: float,
     *,
     known: Callable[[Node], float] = cost,
-    gpus: Mapping[Node, int] | None = None,
 ) -> float:
     """The makespan of a sweep's searcher on so many slots, in seconds.
 
-    known: the durations that its order goes by; a first sweep has nothing but `cost`. gpus: of the nodes that
-    take several slots, which the most urgent node waits for.
+    known: the durations that its order goes by; a first sweep has nothing but `cost`.
     """
     from lottery_ray.executors.tune import GraphSearcher, Job, node_of
 
@@ -100,21 +98,20 @@ def simulate(
         searcher = GraphSearcher(Plan(tuple(nodes)), store, progress, site, 1.0, with_canaries=False)
     paths: dict[Job, float] = {node: path for node, path in remaining_path(nodes, known).items()}  # noqa: C416
     searcher.schedule = Schedule(nodes, set(), paths)
-    width = gpus or {}
     running: list[tuple[float, int]] = []
     now, free, asked = 0.0, slots, 0
     while not searcher.schedule.ended:
         while isinstance(searcher.suggest(str(asked)), dict):
             asked += 1
         trial = searcher.most_urgent(searcher.waiting)
-        if trial is not None and width.get(node_of(searcher.waiting[trial]), 1) <= free:
+        if trial is not None and free:
             node = node_of(searcher.waiting.pop(trial))
             progress.started(node)
-            free -= width.get(node, 1)
+            free -= 1
             heapq.heappush(running, (now + seconds[node] + between, int(trial)))
         else:
             now, number = heapq.heappop(running)
-            free += width.get(node_of(searcher.trials[str(number)]), 1)
+            free += 1
             searcher.on_trial_complete(str(number))
     return now - between
 
@@ -179,29 +176,11 @@ def simulated(nodes: Sequence[Node], seconds: Mapping[Node, float], slots: int, 
     ]
 
 
-def several(
-    nodes: Sequence[Node], seconds: Mapping[Node, float], slots: int, between: float, efficiency: float
-) -> list[Row]:
-    """Part 3: the longest fine-tuning nodes, which everything waits for, on several GPUs each."""
-    bound = lower_bound(nodes, seconds, slots)
-    chain = max(remaining_path(nodes, seconds.__getitem__).values())
-    rows = []
-    for width in (2, 4):
-        for name, kinds in (("fine-tuning", (Finetune,)), ("all", NODE_KINDS)):
-            long = [node for node in nodes if seconds[node] > chain / 5 and isinstance(node, kinds)]
-            faster = {**seconds, **{node: seconds[node] / width / efficiency for node in long}}
-            found = simulate(nodes, faster, slots, between, gpus=dict.fromkeys(long, width))
-            against = f"{slots} slots, {width} for each of the longest ({name}), simulated"
-            rows.append(row("makespan over the lower bound of one each", found / bound, against))
-    return rows
-
-
 def main(
     total: float = 2400.0,
     slots: tuple[int, ...] = (8, 16),
     simulate_slots: tuple[int, ...] = (24, 32, 48, 128),
     between: float = 0.05,
-    efficiency: float = 0.9,
     nodes: int = 405,
     output: Path = measurement.RESULTS,
 ) -> None:
@@ -212,7 +191,6 @@ def main(
         slots: How many trials run at once, for real.
         simulate_slots: How many do in the simulation; at least 4.
         between: Seconds between two nodes of a slot, in the simulation.
-        efficiency: Of several GPUs in one trial, where 1 is a speed-up by their number.
         nodes: How many nodes; 405 are the paper's.
         output: Where the numbers that have a target go as JSON.
     """
@@ -225,11 +203,7 @@ def main(
     show(console, "1. For real, once warm", first)
     second = [found for count in simulate_slots for found in simulated(work, seconds, count, between)]
     show(console, "2. Simulated", second)
-    third = [
-        found for count in simulate_slots for found in several(work, seconds, count, between, efficiency)
-    ]
-    show(console, f"3. Simulated, several GPUs per trial at {efficiency:.0%} efficiency", third)
-    keep(first + second + third, output)
+    keep(first + second, output)
 
 
 if __name__ == "__main__":

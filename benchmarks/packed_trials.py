@@ -15,7 +15,7 @@ from threading import Barrier
 import torch
 
 from benchmarks.device_passes import CUDA, Subject, place, seconds, steps
-from lottery_ray.trial import node as trial
+from lottery_ray.trial.process import free_memory
 
 LONGEST_WAIT = 600.0
 """Seconds of the processes for one another, imports and warming up included."""
@@ -87,7 +87,7 @@ def _train_all(subjects: Sequence[Subject]) -> list[Span]:
 
 
 def _train(subject: Subject) -> Span:
-    trial.free_memory()
+    free_memory()
     placed = place(subject)
     seconds("training", placed)
     _barrier.wait()

@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lottery_ray.experiment.graph import Node
-from lottery_ray.experiment.nodes import Finetune, Pretrain
 from lottery_ray.experiment.plan import plan
 from lottery_ray.experiment.study import PRESETS
-from lottery_ray.scheduling.costs import Calibration
+from lottery_ray.scheduling.costs import Calibration, full_model
 from lottery_ray.scheduling.forecast import Forecast
 
 PARTS = ("load", "encode", "train", "score", "importance")
@@ -57,10 +56,10 @@ def _hours_of(part: str, calibrations: Mapping[str, Calibration]) -> float:
 
 
 def _seconds(node: Node, calibrations: Mapping[str, Calibration]) -> float:
-    assert not isinstance(node, Pretrain)
     return calibrations[_task(node)].seconds(node)
 
 
 def _task(node: Node) -> str:
-    assert not isinstance(node, Pretrain)
-    return node.task if isinstance(node, Finetune) else node.finetune.task
+    full = full_model(node)
+    assert full
+    return full.task

@@ -17,7 +17,7 @@ from scipy import stats
 
 from benchmarks import measurement
 from benchmarks.finetuning import MODEL
-from lottery_ray.experiment.graph import key
+from lottery_ray.experiment.graph import key, labels
 from lottery_ray.experiment.nodes import Finetune
 from lottery_ray.experiment.plan import Plan, plan
 from lottery_ray.experiment.recipe import Precision, Recipe
@@ -92,7 +92,7 @@ def main(
     rows = []
     for task in tasks:
         fp32, bf16 = (
-            np.array([scores[key(node)] for node in found.nodes if node.task == task])  # type: ignore[union-attr]
+            np.array([scores[key(node)] for node in found.nodes if labels(node)["task"] == task])
             for found in plans
         )
         title = TASKS[task].title

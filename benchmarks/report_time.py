@@ -29,6 +29,7 @@ from lottery_ray.experiment.nodes import Finetune, Search, Ticket
 from lottery_ray.inputs.data import HubData
 from lottery_ray.inputs.models import HubModel
 from lottery_ray.inputs.tasks import GLUE
+from lottery_ray.storage.attempt import begin
 from lottery_ray.storage.published import BERT_BASE
 from lottery_ray.storage.store import Store
 
@@ -136,7 +137,7 @@ def predict(task: str, skill: float, path: Path) -> float:
 
 
 def record(store: Store, node: Node) -> None:
-    attempt = store.begin(node)
+    attempt = begin(store, node)
     result: dict[str, Any]
     if isinstance(node, Finetune):
         score = predict(node.task, SKILL["full"], attempt.folder / "predictions.arrow")

@@ -33,6 +33,7 @@ from lottery_ray.experiment.study import PRESETS, Site
 from lottery_ray.scheduling.progress import SweepProgress
 from lottery_ray.storage.store import Store
 from lottery_ray.trial.node import run_node
+from lottery_ray.trial.settings import TrialSettings
 
 STUDY = replace(
     PRESETS["demo"].study, seeds=(1, 2), kinds=("good", "random", "bad", "pretrained"), baselines=()
@@ -56,7 +57,7 @@ def prepared(root: str) -> Plan:
     Store.open(root, create=True)
     for node in planned.nodes:
         if isinstance(node, Pretrain):
-            run_node(node, root, {}, cpu=True)
+            run_node(node, TrialSettings(root, {}, cpu=True))
     return planned
 
 
@@ -94,9 +95,9 @@ def _trial(slots: int, node: Node, root: str, folders: dict[str, str], **options
     warm = Path(root) / "warm"
     if not (warm / str(os.getpid())).exists():
         assert isinstance(node, Finetune)
-        run_node(replace(node, seed=os.getpid(), train_limit=64), root, folders, **options)
+        run_node(replace(node, seed=os.getpid(), train_limit=64), TrialSettings(root, folders, **options))
         wait_for_all(warm, slots)
-    record = run_node(node, root, folders, **options)
+    record = run_node(node, TrialSettings(root, folders, **options))
     processes = Path(root) / "processes"
     processes.mkdir(exist_ok=True)
     (processes / record.key).write_text(str(os.getpid()))

@@ -23,6 +23,7 @@ from lottery_ray.experiment.nodes import Pretrain
 from lottery_ray.experiment.plan import Plan, plan
 from lottery_ray.experiment.study import Site, Study
 from lottery_ray.scheduling.progress import SweepProgress
+from lottery_ray.storage.attempt import begin
 from lottery_ray.storage.store import Store
 
 
@@ -97,7 +98,7 @@ def _stand_in(seconds: dict[str, float], slots: int, node: Node, root: str, *_: 
         time.sleep(seconds[key(node)])
     spent = {"started": started, "seconds": time.time() - started, "process": str(os.getpid())}
     store = Store.open(root)
-    store.begin(node).publish({}, spent, store.inputs(node))
+    begin(store, node).publish({}, spent, store.inputs(node))
 
 
 def wait_for_all(folder: Path, slots: int) -> None:

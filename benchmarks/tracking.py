@@ -40,6 +40,7 @@ from lottery_ray.tracking.settings import Tracking
 from lottery_ray.tracking.trackers import TrackedRun
 from lottery_ray.training.curves import Curves
 from lottery_ray.trial.node import run_node
+from lottery_ray.trial.settings import TrialSettings
 
 AT_MOST = 0.02
 
@@ -98,7 +99,7 @@ def spent(found: Plan, folder: Path, track: Tracking) -> Spent:
         clocked(Curves, "after_epoch", of_dev),
     ):
         begun = time.process_time(), time.thread_time(), beside()
-        run_node(found.nodes[0], root.path, found.folders, cpu=True, track=track)
+        run_node(found.nodes[0], TrialSettings(root.path, found.folders, cpu=True, tracking=track))
         process, thread, others = (
             end - start
             for end, start in zip((time.process_time(), time.thread_time(), beside()), begun, strict=True)

@@ -53,6 +53,7 @@ from lottery_ray.inputs.tasks import TASKS
 from lottery_ray.storage.store import Record, Store
 from lottery_ray.trial import ticket as execute
 from lottery_ray.trial.node import run_node
+from lottery_ray.trial.settings import TrialSettings
 
 TASK = TASKS["mrpc"]
 EPOCHS = Recipe().epochs
@@ -106,7 +107,7 @@ def ours(asked: Study, root: Path, everything: Encoded) -> np.ndarray:
     seconds = np.zeros(len(PARTS))
     for node in planned.nodes:
         with _scores(node), words_of(everything):
-            trial = partial(run_node, node, str(root), planned.folders, cpu=True)
+            trial = partial(run_node, node, TrialSettings(str(root), planned.folders, cpu=True))
             seconds[PARTS.index(part(node))] += measurement.cpu_seconds(trial)
     return seconds
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification, RoFormerConfig, RoFormerForSequenceClassification
 
-from lottery_ray import extending
+from lottery_ray.experiment import extensions
 from lottery_ray.experiment.extensions import CRITERIA, WEIGHT_CRITERIA
 from lottery_ray.experiment.graph import key, title
 from lottery_ray.experiment.plan import Plan, plan
@@ -40,7 +40,7 @@ def for_now() -> Iterator[None]:
     """What is added within is gone afterwards."""
     tables: list[dict[Any, Any]] = [
         *(tasks.TASKS, tasks.RECORDED, adapters.ADAPTERS, adapters.OWN),
-        *(CRITERIA, WEIGHT_CRITERIA, extending.KINDS, extending._origins),
+        *(CRITERIA, WEIGHT_CRITERIA, extensions.OWN_KINDS, extensions.ORIGINS),
     ]
     before = [table.copy() for table in tables]
     yield
@@ -48,9 +48,9 @@ def for_now() -> Iterator[None]:
         table.clear()
         table.update(content)
     adapters.RECORDED.clear()
-    for module in extending._files:
+    for module in extensions._files:
         sys.modules.pop(module, None)
-    extending._files.clear()
+    extensions._files.clear()
 
 
 def run_here(arguments: list[str]) -> None:

@@ -109,12 +109,6 @@ def test_an_interval_that_is_too_full_raises_the_bound() -> None:
     assert interval > lower
 
 
-def test_a_trial_on_all_slots_waits_for_them() -> None:
-    work = nodes(9)
-    seconds = dict.fromkeys(work, 1.0)
-    assert simulate(work, seconds, 4, 0.0, gpus=dict.fromkeys(work, 4)) == pytest.approx(9.0)
-
-
 @pytest.fixture(scope="module")
 def tiny() -> gpu_tables.Report:
     """What the benchmark of GPUs says of a tiny network, on whatever is here."""

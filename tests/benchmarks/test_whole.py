@@ -14,11 +14,13 @@ from lottery_ray.criteria.gradient import normalised, predict_with_importance
 from lottery_ray.experiment import masks
 from lottery_ray.experiment.masks import Mask
 from lottery_ray.experiment.methods import Structured
+from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.inputs.encoding import encode
 from lottery_ray.inputs.tables import data_files
 from lottery_ray.networks import weights as models
 from lottery_ray.networks.pruning import prunable, prune, weight_mask
 from lottery_ray.training.scoring import predict
+from lottery_ray.trial.process import prepare
 from tests.folders import data_folder, model_folder
 
 LAYERS, HEADS = 3, 4
@@ -71,7 +73,7 @@ def test_importance_is_the_cumulative_one(model: Path, dev: Path) -> None:
         whole.TASK,
         SOME_HEADS,
         SOME_MLPS,
-        models.accelerator("fp32", cpu=True),
+        prepare(Recipe(), cpu=True),
         Structured(importance="cumulative"),
     )
     np.testing.assert_allclose(mlps, ours.mlps * len(rows), rtol=1e-3, atol=1e-7)
@@ -80,7 +82,7 @@ def test_importance_is_the_cumulative_one(model: Path, dev: Path) -> None:
 
 @pytest.mark.parametrize("component", ["heads", "weight"])
 def test_a_pruned_network_is_the_same_on_both_sides(model: Path, dev: Path, component: str) -> None:
-    mask, accelerator = some_mask(model, component), models.accelerator("fp32", cpu=True)
+    mask, accelerator = some_mask(model, component), prepare(Recipe(), cpu=True)
     ours = models.initial(model, whole.TASK, 1, "pretrained")
     prune(ours, mask)
     theirs = as_released.loaded(model)

@@ -334,7 +334,7 @@ from lottery_ray.executors.on_ray import run_plan
 
 def stand_in(node, root, *_, **__):
     store = Store.open(root)
-    store.begin(node).publish({}, {"seconds": 0.1}, store.inputs(node))
+    begin(store, node).publish({}, {"seconds": 0.1}, store.inputs(node))
 
 Store.open(sys.argv[1], create=True)
 nodes = plan(PRESETS["paper"].study).nodes[:1]

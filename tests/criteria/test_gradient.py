@@ -10,13 +10,14 @@ from lottery_ray.criteria import gradient as importance
 from lottery_ray.criteria.gradient import normalised, predict_with_importance
 from lottery_ray.experiment import masks
 from lottery_ray.experiment.methods import Structured
+from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.tasks import TASKS
-from lottery_ray.networks import weights as models
 from lottery_ray.networks.batches import pack
 from lottery_ray.networks.network import Gates, Network
 from lottery_ray.networks.pruning import prune
 from lottery_ray.training.scoring import example_losses, predict
+from lottery_ray.trial.process import prepare
 
 Make = Callable[..., Network]
 HEADS = np.array([[1, 0, 1, 1], [1, 1, 1, 1], [0, 0, 0, 0]], bool)
@@ -26,7 +27,7 @@ MLPS = np.array([1, 0, 1], bool)
 @pytest.mark.parametrize("task", ["mrpc", "stsb"])
 def test_importance_equals_a_loop_over_single_examples(tiny_bert: Make, encoded: Encoded, task: str) -> None:
     network = tiny_bert(torch.float64, TASKS[task].labels)
-    accelerator = models.accelerator("fp32", cpu=True)
+    accelerator = prepare(Recipe(), cpu=True)
     logits, found = predict_with_importance(
         network, encoded, TASKS[task], HEADS, MLPS, accelerator, Structured()
     )
@@ -94,7 +95,7 @@ def test_cumulative_importance_is_the_released_loop(
         example_losses(network(batch, masks_as_leaves), batch.labels, TASKS["mrpc"]).mean().backward()
         head_scores += masks_as_leaves.heads.grad[0].abs().numpy()
         mlp_scores += masks_as_leaves.mlps.grad[0].abs().numpy()
-    accelerator = models.accelerator("fp32", cpu=True)
+    accelerator = prepare(Recipe(), cpu=True)
     found, exact = (
         predict_with_importance(network, encoded, TASKS["mrpc"], HEADS, MLPS, accelerator, method)
         for method in (Structured(importance="cumulative"), Structured())

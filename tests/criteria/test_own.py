@@ -10,14 +10,16 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification
 
-from lottery_ray import extending
 from lottery_ray.criteria import own as criteria
 from lottery_ray.criteria.gradient import normalised, predict_with_gradients, predict_with_importance
 from lottery_ray.criteria.own import Look, WeightLook
 from lottery_ray.errors import InputError
 from lottery_ray.experiment import masks
-from lottery_ray.experiment.extensions import CRITERIA, WEIGHT_CRITERIA, Added
+from lottery_ray.experiment.draws import drawn_by_user
+from lottery_ray.experiment.extensions import CRITERIA, OWN_KINDS, WEIGHT_CRITERIA, Added
 from lottery_ray.experiment.methods import Structured
+from lottery_ray.experiment.nodes import Ticket
+from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.extending import Importance, add_kind
 from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.tasks import Task
@@ -27,6 +29,7 @@ from lottery_ray.networks.network import Network, full_gates
 from lottery_ray.networks.pruning import prunable
 from lottery_ray.training.micro_batches import MicroBatch
 from lottery_ray.training.scoring import example_losses, predict
+from lottery_ray.trial.process import prepare
 from tests.extensions import MRPC, planned
 from tests.folders import bert_config
 
@@ -42,7 +45,7 @@ HEADS, MLPS = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 1]], bool), np.arr
 
 
 def look(network: Network, encoded: Encoded) -> Look:
-    accelerator = models.accelerator("fp32", cpu=True)
+    accelerator = prepare(Recipe(), cpu=True)
     seen = network, encoded, MRPC, HEADS, MLPS
     _, by_heads, by_mlps = predict_with_gradients(*seen, accelerator)
     return Look(*seen, by_heads, by_mlps, accelerator, np.random.default_rng(0))
@@ -50,7 +53,7 @@ def look(network: Network, encoded: Encoded) -> Look:
 
 def test_a_criterion_gets_every_examples_own_gradients(network: Network, encoded: Encoded) -> None:
     given = look(network, encoded)
-    accelerator = models.accelerator("fp32", cpu=True)
+    accelerator = prepare(Recipe(), cpu=True)
     logits, expected = predict_with_importance(network, encoded, MRPC, HEADS, MLPS, accelerator, Structured())
     assert given.head_gradients.shape == (7, 3, 4)
     assert given.mlp_gradients.shape == (7, 3)
@@ -72,7 +75,7 @@ def test_a_criterion_gets_every_examples_own_gradients(network: Network, encoded
 
 
 def test_the_gradients_by_weights_are_those_of_the_mean_loss(network: Network, encoded: Encoded) -> None:
-    accelerator = models.accelerator("fp32", cpu=True)
+    accelerator = prepare(Recipe(), cpu=True)
     rng = np.random.default_rng(0)
     given = WeightLook(network, encoded, MRPC, accelerator, rng, MicroBatch(3))
     found = given.gradients()
@@ -162,7 +165,7 @@ def test_scores_that_cannot_rank_are_refused(network: Network, encoded: Encoded,
 
 
 def test_scores_of_weights_that_cannot_rank_are_refused(network: Network, encoded: Encoded) -> None:
-    accelerator = models.accelerator("fp32", cpu=True)
+    accelerator = prepare(Recipe(), cpu=True)
     given = WeightLook(network, encoded, MRPC, accelerator, np.random.default_rng(0), MicroBatch())
     WEIGHT_CRITERIA["bad"] = Added(lambda look: look.weights[1:], "ab", "here")
     with pytest.raises(ValueError, match=r"of weights by the criterion bad are float32 \(\d+,\); they"):
@@ -177,8 +180,8 @@ def test_a_kind_keeps_what_good_keeps_unless_it_says_otherwise() -> None:
 
     def draw(function: Any, **options: bool) -> masks.Mask:
         added = Added(function, "ab", "here", **options)
-        extending.KINDS["own"] = added
-        return extending.drawn("own", "ab", (good,), good, np.random.default_rng(0))
+        OWN_KINDS["own"] = added
+        return drawn_by_user("own", "ab", (good,), good, np.random.default_rng(0))
 
     with pytest.raises(ValueError, match=r"keeps 12 of 12 \(heads\), 3 of 3 \(mlp\); good keeps 5 of 12"):
         draw(every)
@@ -194,7 +197,8 @@ def test_a_kind_of_every_seed_is_drawn_from_all(place: Path) -> None:
     with pytest.raises(InputError, match="--kinds all: needs at least two --seeds"):
         planned(place, kinds=("all",))
     found = planned(place, kinds=("all",), seeds=(1, 2)).nodes[-1]
-    assert len(found.sources) == 2  # type: ignore[union-attr]
+    assert isinstance(found, Ticket)
+    assert len(found.sources) == 2
 
 
 def test_a_classifier_for_other_labels_is_refused_in_words(tmp_path: Path) -> None:

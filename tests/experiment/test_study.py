@@ -15,14 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.graph import key, labels
-from lottery_ray.experiment.nodes import Finetune, Pretrain, Search, Ticket, processes
+from lottery_ray.experiment.graph import key
+from lottery_ray.experiment.nodes import Finetune, Pretrain, Search, Ticket
 from lottery_ray.experiment.plan import plan
-from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.experiment.study import PRESETS, Study
 from lottery_ray.inputs.data import FolderData
 from lottery_ray.inputs.models import BERT_BASE, FolderModel, HubModel
 from lottery_ray.inputs.tasks import TASKS
+from lottery_ray.storage.attempt import begin
+from lottery_ray.storage.recorded import nodes_of
 from lottery_ray.storage.store import Store
 from tests.folders import data_folder, model_folder, rows
 from tests.places import CHECKOUT
@@ -188,7 +189,7 @@ def test_a_root_of_a_newer_format_is_refused(command: Command, tmp_path: Path, d
 @pytest.mark.parametrize("dry", [["--dry-run"], []], ids=["dry run", "run"])
 def test_a_corrupt_record_is_refused(command: Command, tmp_path: Path, dry: list[str]) -> None:
     store = Store.open(str(tmp_path), create=True)
-    store.begin(Pretrain()).publish({}, {}, {})
+    begin(store, Pretrain()).publish({}, {}, {})
     record = tmp_path / "nodes" / key(Pretrain()) / "node.json"
     record.write_bytes(record.read_bytes()[:-20])
     status, _, err = command("demo", "--root", str(tmp_path), *dry)
@@ -484,7 +485,7 @@ def test_a_dry_run_lists_what_would_run_and_writes_nothing(
 
 def test_a_dry_run_counts_what_is_done(command: Command, tmp_path: Path) -> None:
     root = tmp_path / "root"
-    Store.open(str(root), create=True).begin(Pretrain()).publish({}, {}, {})
+    begin(Store.open(str(root), create=True), Pretrain()).publish({}, {}, {})
     before = sorted(root.rglob("*"))
     status, out, _ = command("demo", "--root", str(root), "--dry-run", "--list-nodes")
     assert status == 0
@@ -493,35 +494,19 @@ def test_a_dry_run_counts_what_is_done(command: Command, tmp_path: Path) -> None
     assert sorted(root.rglob("*")) == before
 
 
-def test_the_longest_tasks_alone_may_be_trained_in_several_processes(place: Path) -> None:
-    recipe = Recipe(processes=4)
-    named = plan(replace(study(place, "mrpc", "mnli"), recipe=recipe, parallel_tasks=("mnli",))).nodes
-    for node in named:
-        assert processes(node) == (
-            4 if labels(node)["task"] == "mnli" and not isinstance(node, Search) else 1
-        )
-    alone = plan(study(place, "mrpc")).nodes
-    assert set(alone) <= set(named), "the other tasks' nodes stay what they are"
-    every = plan(replace(study(place, "mrpc", "mnli"), recipe=recipe)).nodes
-    assert {processes(node) for node in every if isinstance(node, Ticket)} == {4}
-
-
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [
-        (("--recipe.processes", "0"), "--recipe.processes 0: must be at least 1."),
-        (("--recipe.processes", "33"), "must be at most --recipe.batch-size 32"),
-        (("--parallel-tasks", "mrpc"), "--parallel-tasks mrpc: needs --recipe.processes 2 or more."),
-        (
-            ("--recipe.processes", "2", "--parallel-tasks", "mnli"),
-            "--parallel-tasks mnli: unknown; choose from",
-        ),
-    ],
-)
-def test_processes_that_cannot_be_are_refused(
-    place: Path, command: Command, flags: tuple[str, ...], words: str
-) -> None:
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_a_training_in_several_processes_is_refused(place: Path, command: Command, processes: str) -> None:
     own = ("--model", str(place / "model"), "--data", str(place / "data"), "--tasks", "mrpc")
-    status, _, error = command("glue", *own, "--dry-run", *flags)
+    status, _, error = command("glue", *own, "--dry-run", "--recipe.processes", processes)
     assert status == 2
-    says(error, words)
+    says(error, f"--recipe.processes {processes}: must be 1: a training runs in one process.")
+
+
+def test_a_record_of_a_training_in_several_processes_is_still_read(place: Path, tmp_path: Path) -> None:
+    """As older versions ran them."""
+    full = next(node for node in plan(study(place, "mrpc")).nodes if isinstance(node, Finetune))
+    several = replace(full, recipe=replace(full.recipe, processes=4))
+    assert key(several) != key(full)
+    store = Store.open(str(tmp_path / "root"), create=True)
+    begin(store, several).publish({}, {"seconds": 1.0}, {})
+    assert [*nodes_of(store.records())] == [several]

@@ -36,7 +36,7 @@ from lottery_ray.experiment import masks
 from lottery_ray.experiment.masks import Mask
 from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.inputs import language
-from lottery_ray.inputs import sources as inputs
+from lottery_ray.inputs import models as inputs
 from lottery_ray.inputs.architectures import ADAPTERS
 from lottery_ray.inputs.encoding import Encoded, encode
 from lottery_ray.inputs.models import FolderModel, model_sha256, named_model
@@ -49,6 +49,7 @@ from lottery_ray.networks.packing import PACKED
 from lottery_ray.networks.pruning import prunable, prune, weights_kept
 from lottery_ray.training.loop import train
 from lottery_ray.training.scoring import example_losses, predict
+from lottery_ray.trial.process import prepare
 from tests.folders import rows
 from tests.networks.test_pruning import magnitude_mask, padded
 
@@ -239,7 +240,7 @@ def test_gated_and_compacted_stay_equal_through_training(make: Make, encoded: En
     for layout in ("gated", "compacted"):
         network = make()
         prune(network, MASK, layout)
-        accelerator = models.accelerator("fp32", cpu=True)
+        accelerator = prepare(Recipe(), cpu=True)
         before = predict(network, encoded, accelerator)
         train(network, encoded, MRPC, 1, recipe, accelerator)
         logits[layout] = predict(network, encoded, accelerator)
@@ -300,7 +301,7 @@ def test_a_whole_network_is_saved_and_loaded(make: Make, encoded: Encoded, tmp_p
     network, batch = make(torch.float32), pack(encoded, np.arange(7))
     network.save(tmp_path)
     assert "lottery_ray" not in (tmp_path / "config.json").read_text()
-    inputs._check_architecture("it", tmp_path / "config.json", Recipe(max_length=32))
+    inputs._check_architecture("it", tmp_path / "config.json", 32)
     assert torch.equal(models.load(tmp_path).eval()(batch), network(batch))
     initial = models.initial(tmp_path, MRPC, 1, "pretrained").eval()
     assert torch.equal(initial(batch), network(batch))
@@ -310,7 +311,7 @@ def test_a_frozen_encoder_trains_the_head_alone(make: Make, encoded: Encoded) ->
     network = make()
     models.freeze_encoder(network)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
-    train(network, encoded, MRPC, 1, Recipe(epochs=1, batch_size=3), models.accelerator("fp32", cpu=True))
+    train(network, encoded, MRPC, 1, Recipe(epochs=1, batch_size=3), prepare(Recipe(), cpu=True))
     changed = {name for name, p in network.named_parameters() if not torch.equal(p, before[name])}
     head = tuple(f"model.{name}." for name in network.adapter.head)
     assert changed == {name for name in before if name.startswith(head)}
@@ -346,11 +347,11 @@ TOKENIZERS: dict[str, Callable[[], Any]] = {
 def test_a_folder_with_its_own_tokenizer_works(name: str, tmp_path: Path) -> None:
     AutoModelForSequenceClassification.from_config(CONFIGS[name]()).save_pretrained(tmp_path)
     TOKENIZERS[name]().save_pretrained(tmp_path)
-    found = named_model(str(tmp_path), Recipe(max_length=32), {})
+    found = named_model(str(tmp_path), 32, {})
     assert found == FolderModel(model_sha256(tmp_path))
     network = models.initial(tmp_path, MRPC, 1, "pretrained").eval()
     encoded = encode(rows(MRPC, 6), MRPC, AutoTokenizer.from_pretrained(tmp_path), 40)
-    assert predict(network, encoded, models.accelerator("fp32", cpu=True)).shape == (6, 2)
+    assert predict(network, encoded, prepare(Recipe(), cpu=True)).shape == (6, 2)
 
 
 @pytest.mark.parametrize("name", ["spiece.model", "sentencepiece.bpe.model", "spm.model", "tokenizer.model"])
@@ -376,14 +377,14 @@ def test_what_cannot_be_pruned_is_refused_with_the_reason(case: str, tmp_path: P
     config, reason = REFUSALS[case]
     config.save_pretrained(tmp_path)
     with pytest.raises(InputError) as refusal:
-        named_model(str(tmp_path), Recipe(), {})
+        named_model(str(tmp_path), 128, {})
     assert reason in str(refusal.value)
 
 
 def test_an_unknown_architecture_is_refused_with_those_that_work(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "hyena"}))
     with pytest.raises(InputError, match=r"'hyena'; these work: .*deberta-v2, modernbert, llama\."):
-        named_model(str(tmp_path), Recipe(), {})
+        named_model(str(tmp_path), 128, {})
 
 
 def test_a_tokenizer_that_is_a_sentencepiece_model_alone(tmp_path: Path) -> None:

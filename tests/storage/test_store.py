@@ -16,7 +16,7 @@ from lottery_ray.experiment.methods import Structured
 from lottery_ray.experiment.nodes import Finetune, Pretrain, Search, Ticket
 from lottery_ray.identity import identity
 from lottery_ray.inputs.language import Language
-from lottery_ray.storage.attempt import Attempt
+from lottery_ray.storage.attempt import Attempt, begin
 from lottery_ray.storage.store import FORMAT, Record, Store
 from tests.proxy import Behaviour, proxy
 
@@ -39,7 +39,7 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def attempt(store: Store, node: Node, content: bytes = b"weights") -> Attempt:
-    begun = store.begin(node)
+    begun = begin(store, node)
     (begun.folder / "model").mkdir()
     (begun.folder / "model" / "weights.bin").write_bytes(content)
     (begun.folder / "note.txt").write_text("a note")
@@ -109,7 +109,7 @@ def test_a_crash_before_the_record_leaves_no_record(root: str) -> None:
 def test_a_failure_says_its_cause_and_where_its_log_is(root: str) -> None:
     store = Store.open(root, create=True)
     assert store.failure(FULL) is None
-    store.begin(FULL).fail(ValueError("no more disk:\n0 bytes left"))
+    begin(store, FULL).fail(ValueError("no more disk:\n0 bytes left"))
     assert store.failure(Pretrain()) is None
     cause, log = store.failure(FULL) or ("", "")
     assert cause == "ValueError: no more disk: 0 bytes left"
@@ -391,7 +391,7 @@ print("ready", flush=True)
 while not go.exists():
     pass
 for seed in range(nodes):
-    attempt = store.begin(Pretrain(seed=seed))
+    attempt = begin(store, Pretrain(seed=seed))
     (attempt.folder / "who").write_text(me * 100)
     print(attempt.publish({"who": me}, {}, {}).attempt, flush=True)
 """

@@ -20,6 +20,7 @@ from lottery_ray.experiment.study import Study
 from lottery_ray.storage.store import Record, Store
 from lottery_ray.tracking.settings import UNTRACKED, Tracking
 from lottery_ray.trial.node import run_node
+from lottery_ray.trial.settings import TrialSettings
 from tests import studies
 from tests.folders import data_folder, pretrained_folder
 from tests.studies import ONE, command
@@ -64,7 +65,8 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 def finish(planned: Plan, root: Path, tracking: Tracking) -> Done:
     Store.open(str(root), create=True)
     records = {
-        node: run_node(node, str(root), planned.folders, cpu=True, track=tracking) for node in planned.nodes
+        node: run_node(node, TrialSettings(str(root), planned.folders, cpu=True, tracking=tracking))
+        for node in planned.nodes
     }
     return Done(planned, root, records)
 
@@ -218,11 +220,14 @@ def test_a_resumed_node_goes_on_with_its_run(planned: Plan, tracked: Done, tmp_p
     full = planned.nodes[0]
     Store.open(str(tmp_path), create=True)
     with stopped_after(5):
-        run_node(full, str(tmp_path), planned.folders, cpu=True, checkpoint_minutes=0, track=OFFLINE)
+        run_node(
+            full,
+            TrialSettings(str(tmp_path), planned.folders, cpu=True, checkpoint_minutes=0, tracking=OFFLINE),
+        )
     stopped = read_offline(tmp_path / "wandb").runs[key(full)]
     assert stopped.exit_code == 1
     assert stopped.summary["error"].startswith("Stopped")
-    record = run_node(full, str(tmp_path), planned.folders, cpu=True, track=OFFLINE)
+    record = run_node(full, TrialSettings(str(tmp_path), planned.folders, cpu=True, tracking=OFFLINE))
     assert record.provenance["resumed_at_step"] == [4]
     found = read_offline(tmp_path / "wandb").runs[key(full)]
     assert found.exit_code == 0
@@ -235,7 +240,7 @@ def test_a_node_that_fails_says_so(planned: Plan, tmp_path: Path) -> None:
     bad = replace(planned.nodes[0], recipe=replace(RECIPE, learning_rate=1e30))
     Store.open(str(tmp_path), create=True)
     with pytest.raises(FloatingPointError):
-        run_node(bad, str(tmp_path), planned.folders, cpu=True, track=OFFLINE)
+        run_node(bad, TrialSettings(str(tmp_path), planned.folders, cpu=True, tracking=OFFLINE))
     found = read_offline(tmp_path / "wandb").runs[key(bad)]
     assert found.exit_code == 1
     assert found.summary["error"].startswith("FloatingPointError: The network's logits are not finite")
@@ -248,7 +253,10 @@ def test_a_tracker_that_cannot_work_costs_a_warning(planned: Plan, tracked: Done
     (tmp_path / "wandb").write_text("in the way")
     (tmp_path / "tensorboard").write_text("in the way")
     record = run_node(
-        full, str(tmp_path), planned.folders, cpu=True, track=replace(OFFLINE, tracker="tensorboard")
+        full,
+        TrialSettings(
+            str(tmp_path), planned.folders, cpu=True, tracking=replace(OFFLINE, tracker="tensorboard")
+        ),
     )
     assert record.result == tracked.records[full].result
     warnings = record.provenance["tracking_warnings"]

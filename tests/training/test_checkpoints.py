@@ -37,6 +37,8 @@ from lottery_ray.storage.store import Record, Store
 from lottery_ray.training.checkpoints import Checkpoints
 from lottery_ray.training.loop import train
 from lottery_ray.trial.node import run_node
+from lottery_ray.trial.process import prepare
+from lottery_ray.trial.settings import TrialSettings
 from tests.folders import data_folder, pretrained_folder
 from tests.networks.test_families import CONFIGS, HEADS, MLPS
 
@@ -77,7 +79,10 @@ def run_until_killed(planned: Plan, root: str, steps: int) -> None:
     store = Store.open(root, create=True)
     for node in planned.nodes:
         if not store.read(key(node)):
-            run_node(node, root, planned.folders, cpu=True, keep_retrained=True, checkpoint_minutes=0)
+            run_node(
+                node,
+                TrialSettings(root, planned.folders, cpu=True, keep_retrained=True, checkpoint_minutes=0),
+            )
 
 
 def kill_and_resume(planned: Plan, root: Path, steps: int) -> tuple[int, int]:
@@ -97,7 +102,9 @@ def kill_and_resume(planned: Plan, root: Path, steps: int) -> tuple[int, int]:
 def test_a_study_killed_every_few_steps_equals_an_undisturbed_one(studied: Plan, tmp_path: Path) -> None:
     Store.open(str(tmp_path / "undisturbed"), create=True)
     expected = {
-        node: run_node(node, str(tmp_path / "undisturbed"), studied.folders, cpu=True, keep_retrained=True)
+        node: run_node(
+            node, TrialSettings(str(tmp_path / "undisturbed"), studied.folders, cpu=True, keep_retrained=True)
+        )
         for node in studied.nodes
     }
     killed, status = kill_and_resume(studied, tmp_path / "killed", STEPS - 1)
@@ -135,9 +142,12 @@ def test_a_short_node_writes_no_checkpoint_and_starts_again(studied: Plan, tmp_p
     node, folders = studied.nodes[0], studied.folders
     Store.open(str(tmp_path / "root"), create=True)
     with stopped_after(3):
-        run_node(node, str(tmp_path / "root"), folders, cpu=True)
+        run_node(node, TrialSettings(str(tmp_path / "root"), folders, cpu=True))
     assert Store.open(str(tmp_path / "root")).checkpoints(node) == []
-    assert run_node(node, str(tmp_path / "root"), folders, cpu=True).provenance["resumed_at_step"] == []
+    assert (
+        run_node(node, TrialSettings(str(tmp_path / "root"), folders, cpu=True)).provenance["resumed_at_step"]
+        == []
+    )
 
 
 class Stopped(Exception):  # noqa: N818
@@ -165,13 +175,13 @@ def stopped_run(studied: Plan, root: str, steps: int) -> tuple[Store, str]:
     """The store, and the one checkpoint in it."""
     store = Store.open(root, create=True)
     with stopped_after(steps):
-        run_node(studied.nodes[0], root, studied.folders, cpu=True, checkpoint_minutes=0)
+        run_node(studied.nodes[0], TrialSettings(root, studied.folders, cpu=True, checkpoint_minutes=0))
     (name,) = store.checkpoints(studied.nodes[0])
     return store, name
 
 
 def finish(studied: Plan, root: str) -> Record:
-    return run_node(studied.nodes[0], root, studied.folders, cpu=True)
+    return run_node(studied.nodes[0], TrialSettings(root, studied.folders, cpu=True))
 
 
 @pytest.fixture(scope="module")
@@ -316,7 +326,7 @@ def test_every_architecture_goes_on_bit_by_bit(
     family: str, kind: str, encoded: Encoded, tmp_path: Path, make: Callable[[str], Network]
 ) -> None:
     layout: Layout = "gated" if kind == "gated" else "compacted"
-    accelerator = models.accelerator("fp32", cpu=True)
+    accelerator = prepare(Recipe(), cpu=True)
     recipe = Recipe(epochs=2, batch_size=3, learning_rate=1e-2)
 
     def trained(kept: Checkpoints | None) -> Network:

@@ -24,13 +24,13 @@ from lottery_ray.inputs import language
 from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.tables import data_files
 from lottery_ray.inputs.tasks import TASKS
-from lottery_ray.networks import weights as models
 from lottery_ray.networks.network import Network
 from lottery_ray.networks.pruning import prunable, prune, weight_mask
 from lottery_ray.training.loop import train
 from lottery_ray.training.micro_batches import MicroBatch
 from lottery_ray.training.scoring import predict
 from lottery_ray.trial.pretrain import make_tokenizer
+from lottery_ray.trial.process import prepare
 from tests.folders import bert_config, data_folder
 from tests.networks.test_families import HEADS, MLPS
 from tests.training.test_checkpoints import checkpoints, stopped_after
@@ -126,7 +126,7 @@ def test_a_batch_in_parts_trains_as_a_whole_one(
     for micro_batch in (MicroBatch(), MicroBatch(size)):
         network = pruned_bert(tiny_bert, dropout=0.0)
         kept = replace(checkpoints(tmp_path, minutes=1000), micro_batch=micro_batch)
-        train(network, encoded, TASKS["mrpc"], 1, RECIPE, models.accelerator("fp32", cpu=True), kept)
+        train(network, encoded, TASKS["mrpc"], 1, RECIPE, prepare(Recipe(), cpu=True), kept)
         found.append(network)
     for (name, ours), theirs in zip(found[0].named_parameters(), found[1].parameters(), strict=True):
         assert torch.allclose(ours, theirs, rtol=0, atol=1e-6), name
@@ -138,7 +138,7 @@ def test_a_checkpoint_knows_its_micro_batches(
     def trained(folder: str, micro_batch: int | None) -> tuple[Network, int | None]:
         network = pruned_bert(tiny_bert, dropout=0.1)
         kept = replace(checkpoints(tmp_path / folder), micro_batch=MicroBatch(micro_batch))
-        train(network, encoded, TASKS["mrpc"], 1, RECIPE, models.accelerator("fp32", cpu=True), kept)
+        train(network, encoded, TASKS["mrpc"], 1, RECIPE, prepare(Recipe(), cpu=True), kept)
         size: int | None = kept.provenance()["micro_batch"]
         return network, size
 
@@ -155,7 +155,7 @@ def test_a_checkpoint_knows_its_micro_batches(
 def test_evaluation_in_parts_says_the_same(
     tiny_bert: Callable[..., Network], encoded: Encoded, importance: Literal["per_example", "cumulative"]
 ) -> None:
-    network, accelerator = tiny_bert(), models.accelerator("fp32", cpu=True)
+    network, accelerator = tiny_bert(), prepare(Recipe(), cpu=True)
     whole, parts = (
         predict_with_importance(
             network, encoded, TASKS["mrpc"], HEADS, MLPS, accelerator, Structured(importance=importance), size
@@ -176,5 +176,5 @@ def test_another_error_is_no_lack_of_memory() -> None:
         raise RuntimeError("a shape is wrong")
 
     with pytest.raises(RuntimeError, match="a shape is wrong"):
-        micro_batch.fits(broken, np.arange(4))
+        micro_batch.fits(np.arange(4), broken)
     assert micro_batch.size is None

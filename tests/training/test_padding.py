@@ -17,13 +17,13 @@ from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.inputs import language
 from lottery_ray.inputs.encoding import Encoded, encode
 from lottery_ray.inputs.tasks import TASKS
-from lottery_ray.networks import weights as models
 from lottery_ray.networks.network import Network
 from lottery_ray.networks.packing import PACKED
 from lottery_ray.streams import generator, seed
 from lottery_ray.training.loop import train
 from lottery_ray.training.scoring import predict
 from lottery_ray.trial.pretrain import make_tokenizer
+from lottery_ray.trial.process import prepare
 from tests.folders import bert_config
 
 RECIPE = Recipe(epochs=6, batch_size=16, learning_rate=2e-3)
@@ -54,7 +54,7 @@ def network(number: int, dropout: float) -> Network:
 
 def packed(number: int, dropout: float, data: Encoded, recipe: Recipe = RECIPE) -> Network:
     found = network(number, dropout)
-    train(found, data, TASK, number, recipe, models.accelerator("fp32", cpu=True))
+    train(found, data, TASK, number, recipe, prepare(Recipe(), cpu=True))
     return found
 
 
@@ -89,7 +89,7 @@ def padded(number: int, dropout: float, data: Encoded, recipe: Recipe = RECIPE) 
 
 def test_without_dropout_it_ends_at_the_same_network(acceptability: Split) -> None:
     data, dev = acceptability
-    accelerator = models.accelerator("fp32", cpu=True)
+    accelerator = prepare(Recipe(), cpu=True)
     paper = replace(RECIPE, learning_rate=2e-5, epochs=3)
     ours, theirs = (predict(way(1, 0.0, data, paper), dev, accelerator) for way in (packed, padded))
     assert np.abs(ours - predict(network(1, 0.0), dev, accelerator)).max() > 0.01
@@ -99,7 +99,7 @@ def test_without_dropout_it_ends_at_the_same_network(acceptability: Split) -> No
 def losses(way: Callable[[int, float, Encoded], Network], dropout: float, splits: Split) -> np.ndarray:
     """On the dev set, of each seed."""
     data, dev = splits
-    accelerator = models.accelerator("fp32", cpu=True)
+    accelerator = prepare(Recipe(), cpu=True)
     labels = torch.tensor(dev.labels).long()
     found = (torch.tensor(predict(way(number, dropout, data), dev, accelerator)) for number in range(SEEDS))
     return np.array([float(F.cross_entropy(logits, labels)) for logits in found])

@@ -11,11 +11,11 @@ import torch
 from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.tasks import TASKS
-from lottery_ray.networks import weights as models
 from lottery_ray.networks.network import Network
 from lottery_ray.training import loop as training
 from lottery_ray.training.loop import train
 from lottery_ray.training.vocabulary import only_what_occurs
+from lottery_ray.trial.process import prepare
 
 RECIPE = Recipe(epochs=4, batch_size=3, learning_rate=1e-3)
 
@@ -32,7 +32,7 @@ def test_training_ends_at_the_same_weights(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     recipe = replace(RECIPE, weight_decay=weight_decay)
-    accelerator = models.accelerator("fp32", cpu=True)
+    accelerator = prepare(Recipe(), cpu=True)
     found = []
     for way in (only_what_occurs, everything):
         monkeypatch.setattr(training, "only_what_occurs", way)
@@ -58,10 +58,10 @@ def test_within_training_there_are_no_others(tiny_bert: Callable[..., Network], 
     network = tiny_bert()
     embedding = network.model.get_input_embeddings()  # type: ignore[operator]
     whole, padding = embedding.weight, embedding.padding_idx
-    with only_what_occurs(network, encoded, RECIPE) as (numbered, _):
+    with only_what_occurs(network, encoded, RECIPE) as vocabulary:
         assert len(embedding.weight) == len(set(encoded.input_ids.tolist())) < len(whole)
         assert torch.equal(
-            embedding.weight[torch.from_numpy(numbered.input_ids).long()],
+            embedding.weight[torch.from_numpy(vocabulary.encoded.input_ids).long()],
             whole[torch.from_numpy(encoded.input_ids).long()],
         )
     assert embedding.weight is whole
@@ -76,7 +76,7 @@ def test_a_padding_token_that_occurs_still_learns_nothing(
     ids = encoded.input_ids.copy()
     ids[1] = padding
     before = network.model.get_input_embeddings().weight.detach().clone()  # type: ignore[operator]
-    accelerator = models.accelerator("fp32", cpu=True)
+    accelerator = prepare(Recipe(), cpu=True)
     train(network, replace(encoded, input_ids=ids), TASKS["mrpc"], 1, RECIPE, accelerator)
     after = network.model.get_input_embeddings().weight  # type: ignore[operator]
     assert torch.equal(after[padding], before[padding])

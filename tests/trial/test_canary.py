@@ -21,8 +21,8 @@ from lottery_ray.inputs.tasks import TASKS
 from lottery_ray.networks import batches as data
 from lottery_ray.storage.store import Store
 from lottery_ray.training import loop as training
-from lottery_ray.trial import canary
-from lottery_ray.trial.canary import run_canary
+from lottery_ray.trial.canary import measure, run_canary
+from lottery_ray.trial.settings import TrialSettings
 from tests.folders import data_folder, model_folder
 
 SHORT, LONG = "n000 v00", " ".join(["n000"] * 30)
@@ -54,7 +54,7 @@ def test_it_trains_on_the_longest_and_measures_on_ordinary_ones(
 
     monkeypatch.setattr(training, "pack", watched)
     node, folders = planned(tmp_path, held_out=0.25, train_limit=460)
-    measured = canary.measure(node, folders, cpu=True)
+    measured = measure(node, TrialSettings("", folders, cpu=True))
     assert (measured.train_rows, measured.dev_rows) == (345, 480)
     seconds = (measured.load, measured.encode, measured.train, measured.score, measured.importance)
     assert all(value > 0 for value in seconds)
@@ -69,10 +69,10 @@ def test_it_trains_on_the_longest_and_measures_on_ordinary_ones(
 def test_it_leaves_nothing_but_the_log_of_a_failure(tmp_path: Path) -> None:
     node, folders = planned(tmp_path)
     store = Store.open(str(tmp_path / "root"), create=True)
-    run_canary(node, store.uri, folders, cpu=True)
+    run_canary(node, TrialSettings(store.uri, folders, cpu=True))
     assert files(tmp_path / "root") == ["lottery.json"]
     with pytest.raises(InputError, match="every machine needs it there"):
-        run_canary(node, store.uri, dict.fromkeys(folders, "nowhere"), cpu=True)
+        run_canary(node, TrialSettings(store.uri, dict.fromkeys(folders, "nowhere"), cpu=True))
     cause, log = store.failure(node) or ("", "")
     assert "every machine needs it there" in cause
     assert "Traceback" in Path(log).read_text()
@@ -88,7 +88,11 @@ def test_weights_that_are_not_those_of_the_plan_are_refused(tmp_path: Path) -> N
     weights = tmp_path / "model" / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
     with pytest.raises(InputError, match="is not the one that the study was planned on"):
-        canary.measure(node, folders, cpu=True)
+        measure(node, TrialSettings("", folders, cpu=True))
+
+
+def measured(node: Finetune, folders: dict[str, str], *, cpu: bool) -> None:
+    measure(node, TrialSettings("", folders, cpu=cpu))
 
 
 def test_a_model_that_makes_nan_is_refused(tmp_path: Path) -> None:
@@ -98,12 +102,12 @@ def test_a_model_that_makes_nan_is_refused(tmp_path: Path) -> None:
     next(value for name, value in weights.items() if "layer.1.output.dense.weight" in name)[0, 0] = torch.nan
     save_file(weights, path, {"format": "pt"})
     with pytest.raises(FloatingPointError, match="not finite before any training"):
-        canary.measure(*planned(tmp_path), cpu=True)
+        measured(*planned(tmp_path), cpu=True)
 
 
 def test_a_training_that_makes_nan_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FloatingPointError, match="its training has diverged"):
-        canary.measure(*planned(tmp_path, recipe=Recipe(learning_rate=1e38)), cpu=True)
+        measured(*planned(tmp_path, recipe=Recipe(learning_rate=1e38)), cpu=True)
 
 
 @pytest.mark.parametrize(
@@ -125,11 +129,11 @@ def test_a_broken_row_is_refused(column: str, value: object, words: str, tmp_pat
     found = FolderData(data_sha256(tmp_path / "data", TASKS["mrpc"]))
     folders[found.sha256] = str(tmp_path / "data")
     with pytest.raises(InputError, match=words):
-        canary.measure(replace(node, data=found), folders, cpu=True)
+        measure(replace(node, data=found), TrialSettings("", folders, cpu=True))
 
 
 def test_a_trial_that_was_given_a_gpu_that_torch_does_not_see_is_refused(tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("torch sees one")
     with pytest.raises(RuntimeError, match="torch sees none"):
-        canary.measure(*planned(tmp_path), cpu=False)
+        measured(*planned(tmp_path), cpu=False)

@@ -31,6 +31,7 @@ from lottery_ray.networks.export import export_ticket
 from lottery_ray.networks.pruning import prunable
 from lottery_ray.storage.store import Record, Store
 from lottery_ray.trial.node import run_node
+from lottery_ray.trial.settings import TrialSettings
 from tests.folders import data_folder, pretrained_folder
 
 EVERYTHING = Study(
@@ -76,7 +77,7 @@ def finish(study: Study, folder: Path, root: Path) -> Done:
     planned = plan(replace(study, model=str(folder / "a model"), data=str(folder / "some data")))
     Store.open(str(root), create=True)
     records = {
-        node: run_node(node, str(root), planned.folders, cpu=True, keep_retrained=True)
+        node: run_node(node, TrialSettings(str(root), planned.folders, cpu=True, keep_retrained=True))
         for node in planned.nodes
     }
     return Done(planned, str(root), records)
@@ -241,7 +242,7 @@ def test_null_draws_are_scored_beside_the_good_ticket(done: Done) -> None:
 
 def test_more_null_draws_add_to_fewer(done: Done) -> None:
     node = next(node for node in done.plan.nodes if isinstance(node, NullDraws))
-    fewer = run_node(replace(node, draws=2), done.root, done.plan.folders, cpu=True)
+    fewer = run_node(replace(node, draws=2), TrialSettings(done.root, done.plan.folders, cpu=True))
     assert fewer.result["scores"] == done.records[node].result["scores"][:2]
 
 

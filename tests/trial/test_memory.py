@@ -2,22 +2,22 @@
 
 import numpy as np
 
-from lottery_ray.networks import weights as models
-from lottery_ray.trial import node as trial
+from lottery_ray.experiment.recipe import Recipe
+from lottery_ray.trial.process import free_memory, memory_taken, prepare
 
 BLOCK = 300 * 2**20
 
 
 def test_the_peak_is_of_one_node_not_of_the_process_so_far() -> None:
-    accelerator = models.accelerator("fp32", cpu=True)
-    trial.free_memory()
-    before = trial.memory(accelerator)["peak_memory_mib"]
+    accelerator = prepare(Recipe(), cpu=True)
+    free_memory()
+    before = memory_taken(accelerator)["peak_memory_mib"]
     block = np.ones(BLOCK, np.int8)
     assert block.sum()
     del block
-    peak = trial.memory(accelerator)["peak_memory_mib"]
-    trial.free_memory()
-    after = trial.memory(accelerator)["peak_memory_mib"]
+    peak = memory_taken(accelerator)["peak_memory_mib"]
+    free_memory()
+    after = memory_taken(accelerator)["peak_memory_mib"]
     assert before
     assert peak
     assert after

@@ -17,6 +17,7 @@ from lottery_ray.networks import weights as models
 from lottery_ray.storage.store import Record, Store
 from lottery_ray.trial import ticket as execute
 from lottery_ray.trial.node import run_node
+from lottery_ray.trial.settings import TrialSettings
 from tests.folders import data_folder, model_folder
 
 
@@ -52,7 +53,7 @@ def test_data_is_tokenised_weights_are_read_and_full_models_are_scored_once(
     records: dict[Any, Record] = {}
     for node in planned.nodes:
         before = calls.copy()
-        records[node] = run_node(node, root, planned.folders, cpu=True)
+        records[node] = run_node(node, TrialSettings(root, planned.folders, cpu=True))
         if isinstance(node, Search):
             steps = records[node].result["steps"]
             # the full model's score is that of its fine-tuning
