@@ -86,9 +86,9 @@ def package(folder: Path, name: str, number: int) -> Path:
 
 PLANS = """
 import sys
-from lottery_ray import extending
-(extension,) = extending.load([sys.argv[1]])
-print(extension.sha256, extending.CRITERIA["fisher"].sha256)
+from lottery_ray.experiment import extensions
+(extension,) = extensions.load_extensions([sys.argv[1]])
+print(extension.sha256, extensions.CRITERIA["fisher"].sha256)
 """
 
 
@@ -119,13 +119,12 @@ def test_a_packages_identity_is_all_of_its_source(tmp_path: Path) -> None:
 LOADS = """
 import sys
 import traceback
-from lottery_ray import extending
-from lottery_ray.extending import Extension
-extending.load_planned([Extension({name!r}, {sha256!r}, {source!r})])
-print(extending.added(extending.CRITERIA, "fisher", {sha256!r}).origin)
+from lottery_ray.experiment import extensions
+extensions.load_planned([extensions.Extension({name!r}, {sha256!r}, {source!r})])
+print(extensions.added(extensions.CRITERIA, "fisher", {sha256!r}).origin)
 assert "torch" not in sys.modules
 try:
-    extending.CRITERIA["fisher"].function(None)
+    extensions.CRITERIA["fisher"].function(None)
 except AttributeError:
     traceback.print_exc()
 """

@@ -83,7 +83,7 @@ def test_cumulative_importance_is_the_released_loop(
     tiny_bert: Make, encoded: Encoded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """find_head_mlp_masks.py:84-108 of the paper's repository: mask.grad is never reset."""
-    monkeypatch.setattr(importance, "BATCH", 3)
+    monkeypatch.setattr(importance, "SCORED_TOGETHER", 3)
     network = tiny_bert(torch.float64)
     masks_as_leaves = Gates(
         torch.tensor(HEADS[None], dtype=torch.float64, requires_grad=True),

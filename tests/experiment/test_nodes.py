@@ -322,8 +322,8 @@ def test_names_of_streams_do_not_run_together() -> None:
 def test_keys_and_streams_are_the_same_in_another_process() -> None:
     code = (
         "from lottery_ray import streams\n"
-        "from lottery_ray.experiment import nodes, plan, study\n"
-        "keys = [key(n) for n in plan.plan(study.PRESETS['demo'].study).nodes]\n"
+        "from lottery_ray.experiment import plan, study\n"
+        "keys = [n.key for n in plan.plan(study.PRESETS['demo'].study).nodes]\n"
         "print(streams.seed('a', 1), *keys)"
     )
     done = subprocess.run(

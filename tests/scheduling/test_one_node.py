@@ -51,14 +51,14 @@ def test_the_command_meets_the_same_fault(diverged: tuple[Path, str], tmp_path: 
 
 def test_pdb_stops_in_the_frame_that_raised(diverged: tuple[Path, str]) -> None:
     _, output = diverged
-    typed = "p [type(one).__name__ for one in logits]\nup\nq\n"
+    typed = "p [type(one).__name__ for one in found]\nup\nq\n"
     said, status = in_terminal(shell(f"{named(output)[0]} --pdb"), 100, typed)
     assert status == 1
     told = plain(said)
     assert DIVERGED in told
     assert "q leaves" in told
     assert "\n['tuple']\n" in told, told
-    assert re.search(r"> .+importance\.py\(\d+\)predict\(\)", told), "its caller"
+    assert re.search(r"> .+scoring\.py\(\d+\)predict\(\)", told), "its caller"
 
 
 @pytest.fixture

@@ -36,16 +36,11 @@ RISKY_MODULES = {"pickle", "cloudpickle", "dill", "joblib", "shelve", "marshal"}
 RISKY_CALLS = {"torch.load", "np.load", "pd.read_pickle", "eval", "exec", "yaml.load"}
 RISKY_ARGUMENTS = {"allow_pickle", "trust_remote_code", "weights_only"}
 
-ALLOWED = {"extending": {"exec"}}
+ALLOWED = {"extensions": {"exec"}}
 """It runs the files that a user names with --extend, from where the user has them and never from a root."""
 
 
-# the processes of one trial pickle what they tell each other, and nothing of a root
-@pytest.mark.parametrize(
-    "path",
-    [path for path in OURS if path.stem != "parallel"],
-    ids=lambda path: path.relative_to(ROOT).as_posix(),
-)
+@pytest.mark.parametrize("path", OURS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_nothing_of_ours_unpickles(path: Path) -> None:
     tree = ast.parse(path.read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}

@@ -384,6 +384,7 @@ PUBLISHER = """
 import sys, time
 from pathlib import Path
 from lottery_ray.experiment.nodes import Pretrain
+from lottery_ray.storage.attempt import begin
 from lottery_ray.storage.store import Store
 root, me, go, nodes = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
 store = Store.open(root, create=True)

@@ -40,11 +40,12 @@ import json, resource, sys, torch
 from dataclasses import replace
 from pathlib import Path
 from lottery_ray.experiment import masks
-from lottery_ray.experiment.nodes import Recipe
+from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.storage.store import Store
 from lottery_ray.experiment.plan import plan
 from lottery_ray.experiment.study import Study
-from lottery_ray.trial.node import run
+from lottery_ray.trial.node import run_node
+from lottery_ray.trial.settings import TrialSettings
 
 folder = Path(sys.argv[1])
 
@@ -52,7 +53,7 @@ def finetune(root, data):
     Store.open(str(folder / root), create=True)
     recipe = Recipe(epochs=2, batch_size=32, learning_rate=1e-3, max_length=400)
     planned = plan(Study(str(folder / "model"), str(folder / data), ("mrpc",), (1,), recipe=recipe))
-    return run(planned.nodes[0], str(folder / root), planned.folders, cpu=True)
+    return run_node(planned.nodes[0], TrialSettings(str(folder / root), planned.folders, cpu=True))
 
 # oneDNN maps code for every new shape, and an address space that is full has no room for it
 torch.backends.mkldnn.enabled = False

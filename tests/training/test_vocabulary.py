@@ -14,14 +14,16 @@ from lottery_ray.inputs.tasks import TASKS
 from lottery_ray.networks.network import Network
 from lottery_ray.training import loop as training
 from lottery_ray.training.loop import train
-from lottery_ray.training.vocabulary import only_what_occurs
+from lottery_ray.training.vocabulary import Vocabulary, only_what_occurs
 from lottery_ray.trial.process import prepare
 
 RECIPE = Recipe(epochs=4, batch_size=3, learning_rate=1e-3)
 
 
 def everything(network: Network, encoded: Encoded, recipe: Recipe) -> Any:
-    return nullcontext((encoded, nullcontext))
+    embedding = network.model.get_input_embeddings()  # type: ignore[operator]
+    every = embedding.weight, embedding.padding_idx
+    return nullcontext(Vocabulary(encoded, embedding, every, every, None))
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])

@@ -12,10 +12,10 @@ from lottery_ray.experiment.nodes import Finetune, Search, Ticket
 from lottery_ray.experiment.plan import plan
 from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.experiment.study import Study
-from lottery_ray.networks import batches as data
-from lottery_ray.networks import weights as models
+from lottery_ray.networks import weights
 from lottery_ray.storage.store import Record, Store
-from lottery_ray.trial import ticket as execute
+from lottery_ray.training import scoring
+from lottery_ray.trial import work
 from lottery_ray.trial.node import run_node
 from lottery_ray.trial.settings import TrialSettings
 from tests.folders import data_folder, model_folder
@@ -35,7 +35,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(module, name, call)
 
-    for module, name in ((data, "encode"), (models, "read"), (execute, "predict")):
+    for module, name in ((work, "encode"), (weights, "read"), (scoring, "predict")):
         counted(module, name)
     return counts
 
@@ -67,12 +67,12 @@ def test_data_is_tokenised_weights_are_read_and_full_models_are_scored_once(
 
 
 def test_a_network_may_be_changed_without_changing_what_was_read(tmp_path: Path) -> None:
-    saved = models.read(model_folder(tmp_path / "model"))
+    saved = weights.read(model_folder(tmp_path / "model"))
     before = {name: value.clone() for name, value in saved.weights.items()}
-    changed = models.restored(saved).model.state_dict()
+    changed = weights.restored(saved).model.state_dict()
     with torch.no_grad():
         for weight in changed.values():
             weight.fill_(7)
-    found = models.restored(saved).model.state_dict()
+    found = weights.restored(saved).model.state_dict()
     assert found.keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in found.items())
