@@ -304,12 +304,15 @@ def test_bf16_after_fp32_in_one_process(inputs: Path, tmp_path: Path) -> None:
     script = (
         "import sys; from lottery_ray.experiment.plan import plan;"
         "from lottery_ray.experiment.study import *;"
-        "from lottery_ray.trial.node import run;"
+        "from lottery_ray.experiment.recipe import Recipe;"
+        "from lottery_ray.trial.node import run_node;"
+        "from lottery_ray.trial.settings import TrialSettings;"
         "from lottery_ray.storage.store import Store; Store.open(sys.argv[1], create=True);\n"
         "for precision in ('fp32', 'bf16', 'fp32'):\n"
         "    recipe = Recipe(epochs=1, precision=precision)\n"
         "    p = plan(Study(sys.argv[2], sys.argv[3], ('rte',), (1,), recipe=recipe))\n"
-        "    print(run(p.nodes[0], sys.argv[1], p.folders, cpu=True).result['score'])\n"
+        "    settings = TrialSettings(sys.argv[1], p.folders, cpu=True)\n"
+        "    print(run_node(p.nodes[0], settings).result['score'])\n"
     )
     arguments = [str(tmp_path / "root"), str(inputs / "a model"), str(inputs / "some data")]
     assert run([sys.executable, "-c", script, *arguments])
@@ -326,19 +329,20 @@ PACKED = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from lottery_ray.scheduling.progress import Progress
+from lottery_ray.scheduling.progress import SweepProgress
+from lottery_ray.storage.attempt import begin
 from lottery_ray.storage.store import Store
 from lottery_ray.experiment.plan import Plan, plan
 from lottery_ray.experiment.study import PRESETS, Site
 from lottery_ray.executors.on_ray import run_plan
 
-def stand_in(node, root, *_, **__):
-    store = Store.open(root)
+def stand_in(node, settings):
+    store = Store.open(settings.root)
     begin(store, node).publish({}, {"seconds": 0.1}, store.inputs(node))
 
 Store.open(sys.argv[1], create=True)
 nodes = plan(PRESETS["paper"].study).nodes[:1]
-progress = Progress(nodes, set(), Console())
+progress = SweepProgress(nodes, set(), Console())
 measured = {"peak_memory_mib": 1024.0, "peak_gpu_memory_mib": 8_000.0, "gpu_memory_mib": 40_000.0}
 progress.forecast.memory.add(measured)
 run_plan(Plan(nodes), Site(sys.argv[1], float(sys.argv[2]), "packed"), progress, run=stand_in)
