@@ -39,7 +39,8 @@ class Node(ABC):
     leaves: ClassVar[tuple[str, str] | None] = None
 
     def __init_subclass__(cls) -> None:
-        NODE_KINDS[cls.stage] = cls
+        if "stage" in vars(cls):
+            NODE_KINDS[cls.stage] = cls
 
     @functools.cached_property
     def key(self) -> str:

@@ -49,14 +49,14 @@ class Pretrain(Node):
     often, or agreement emerges late or never.
     """
 
-    VERSION: ClassVar[int] = 1
-    stage: ClassVar[str] = "pretrain"
-    runs: ClassVar[str] = "lottery_ray.trial.pretrain:pretrain_node"
-    columns: ClassVar[Mapping[str, str]] = {
+    VERSION = 1
+    stage = "pretrain"
+    runs = "lottery_ray.trial.pretrain:pretrain_node"
+    columns: ClassVar = {
         "loss": "masked-language-modelling loss of the last batch",
         "verb_agreement": "share of held-out verbs whose agreement class comes first",
     }
-    leaves: ClassVar[tuple[str, str] | None] = ("base-model", "model.safetensors")
+    leaves = ("base-model", "model.safetensors")
 
     language: Language = Language()
     seed: int = 0
@@ -98,10 +98,10 @@ class Finetune(Node):
     own_task: what the task is, if a user added it; None: one of ours.
     """
 
-    VERSION: ClassVar[int] = 2
-    stage: ClassVar[str] = "finetune"
-    runs: ClassVar[str] = "lottery_ray.trial.finetune:finetune"
-    columns: ClassVar[Mapping[str, str]] = {
+    VERSION = 2
+    stage = "finetune"
+    runs = "lottery_ray.trial.finetune:finetune"
+    columns: ClassVar = {
         "score": "dev score",
         "pruning_score": "dev score that drives searches",
         "train_examples": "rows trained on",
@@ -109,7 +109,7 @@ class Finetune(Node):
         "dev_tokens": "tokens of a dev example, on average",
         "architecture": "sizes of the network, in components and weights",
     }
-    leaves: ClassVar[tuple[str, str] | None] = ("model", "model.safetensors")
+    leaves = ("model", "model.safetensors")
 
     task: str
     seed: int
@@ -165,8 +165,25 @@ class Finetune(Node):
         return Rows(limited * (1 - self.held_out), self.definition.dev_size)
 
 
+class OfModel(Node):
+    """A kind of node that is of a fine-tuned model."""
+
+    finetune: Finetune
+
+    @property
+    def full(self) -> Finetune:
+        return self.finetune
+
+    @property
+    def setting(self) -> Recipe:
+        return self.finetune.recipe
+
+    def reads(self) -> Iterable[Any]:
+        return self.finetune, self.finetune.model
+
+
 @dataclass(frozen=True)
-class Search(Node):
+class Search(OfModel):
     """Find the good subnetwork of a fine-tuned model.
 
     floor: share of the full model's score that it must keep.
@@ -176,10 +193,10 @@ class Search(Node):
     smaller sizes can be read from its states. 1: it stops at the floor.
     """
 
-    VERSION: ClassVar[int] = 1
-    stage: ClassVar[str] = "search"
-    runs: ClassVar[str] = "lottery_ray.trial.search:search_node"
-    columns: ClassVar[Mapping[str, str]] = {
+    VERSION = 1
+    stage = "search"
+    runs = "lottery_ray.trial.search:search_node"
+    columns: ClassVar = {
         "full_score": "the full model's score on the rows that it is scored on",
         "floor": "the score that a good subnetwork must reach",
         "score": "the good subnetwork's",
@@ -187,7 +204,7 @@ class Search(Node):
         "steps": "each candidate: phase, score, accepted, kept, and of weights the threshold",
         "sizes": "{component: kept and of} of the good mask",
     }
-    leaves: ClassVar[tuple[str, str] | None] = ("mask", "mask.arrow")
+    leaves = ("mask", "mask.arrow")
 
     finetune: Finetune
     method: Structured | Magnitude
@@ -196,19 +213,8 @@ class Search(Node):
     down_to: float = before(1.0)
 
     @property
-    def full(self) -> Finetune:
-        return self.finetune
-
-    @property
     def search(self) -> "Search":
         return self
-
-    @property
-    def setting(self) -> Recipe:
-        return self.finetune.recipe
-
-    def reads(self) -> Iterable[Any]:
-        return self.finetune, self.finetune.model
 
     def work(self, rows: Rows) -> Examples:
         share = self.finetune.held_out
@@ -230,7 +236,7 @@ def _drawn_from(full: Finetune, sources: Iterable[Search], size: Size) -> Iterab
 
 
 @dataclass(frozen=True)
-class Ticket(Node):
+class Ticket(OfModel):
     """A subnetwork: its mask, scored pruned (on the fine-tuned weights) and retrained (from the
     weights that fine-tuning started from, by the recipe).
 
@@ -246,10 +252,10 @@ class Ticket(Node):
     kind_sha256: of the source that draws it, if a user added its kind; None: one of ours.
     """
 
-    VERSION: ClassVar[int] = 1
-    stage: ClassVar[str] = "ticket"
-    runs: ClassVar[str] = "lottery_ray.trial.ticket:ticket"
-    columns: ClassVar[Mapping[str, str]] = {
+    VERSION = 1
+    stage = "ticket"
+    runs = "lottery_ray.trial.ticket:ticket"
+    columns: ClassVar = {
         "pruned": "dev score of the mask on the fine-tuned weights",
         "retrained": "dev score after retraining",
         "sizes": "{component: kept and of} of its mask",
@@ -257,7 +263,7 @@ class Ticket(Node):
         "overlap_with_good": "{component: how many it shares with the good mask, or with super's}",
         "forced_overlap": "{component: how many masks of these sizes must share}",
     }
-    leaves: ClassVar[tuple[str, str] | None] = ("mask", "mask.arrow")
+    leaves = ("mask", "mask.arrow")
 
     finetune: Finetune
     sources: tuple[Search, ...]
@@ -276,10 +282,6 @@ class Ticket(Node):
         like its fine-tuned model, so that every retraining of a ticket in one layout has the same mask."""
         recipe = replace(self.finetune.recipe, layout=self.recipe.layout)
         return replace(self, recipe=recipe, start="pretrained", removal="sound").key
-
-    @property
-    def full(self) -> Finetune:
-        return self.finetune
 
     @property
     def search(self) -> Search:
@@ -312,17 +314,17 @@ def _named_by_search(search: Search, full: Finetune, kind: str, size: Size) -> d
 
 
 @dataclass(frozen=True)
-class NullDraws(Node):
+class NullDraws(OfModel):
     """The pruned scores of many random masks of a good mask's size, without any training: among them
     the good one's percentile is the test of being good.
 
     kind: random, or layer_matched. draws: how many.
     """
 
-    VERSION: ClassVar[int] = 1
-    stage: ClassVar[str] = "nulls"
-    runs: ClassVar[str] = "lottery_ray.trial.null_draws:null_draws"
-    columns: ClassVar[Mapping[str, str]] = {
+    VERSION = 1
+    stage = "nulls"
+    runs = "lottery_ray.trial.null_draws:null_draws"
+    columns: ClassVar = {
         "good": "dev score of the good mask, pruned",
         "scores": "of every draw, pruned",
         "sizes": "{component: kept and of} of the good mask",
@@ -336,16 +338,8 @@ class NullDraws(Node):
     size: Size = "stopping"
 
     @property
-    def full(self) -> Finetune:
-        return self.finetune
-
-    @property
     def search(self) -> Search:
         return self.source
-
-    @property
-    def setting(self) -> Recipe:
-        return self.finetune.recipe
 
     def reads(self) -> Iterable[Any]:
         return _drawn_from(self.finetune, (self.source,), self.size)

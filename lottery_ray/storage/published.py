@@ -5,7 +5,7 @@ index (from 0), kept, importance (may be null). Scores: a CSV file with a row pe
 setting, task, mean, std_sample (over seeds), main_metric (1 for the one that is reported).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -96,10 +96,10 @@ class Published(Node):
     seed: None for scores over seeds. method, network: by the names that the report has for them.
     """
 
-    VERSION: ClassVar[int] = 1
-    stage: ClassVar[str] = "published"
-    runs: ClassVar[str] = ""
-    columns: ClassVar[Mapping[str, str]] = {
+    VERSION = 1
+    stage = "published"
+    runs = ""
+    columns: ClassVar = {
         "sizes": "{component: kept and of} of a mask",
         "weights": "kept and of, prunable encoder weights",
         "architecture": "sizes of the network, in components and weights",
