@@ -190,6 +190,15 @@ def test_no_file_has_the_name_of_a_public_function_of_its_package() -> None:
             assert not stems & (defined(path) | {name for _, name in imported(path)} - stems), module
 
 
+def test_tests_stand_in_folders_as_what_they_test_does() -> None:
+    folders = {
+        path.parent.relative_to(CHECKOUT / "tests") for path in (CHECKOUT / "tests").rglob("test_*.py")
+    }
+    rooms = {Path(*path.relative_to(CHECKOUT).parent.parts) for path in SOURCES}
+    ours = {room.relative_to("lottery_ray") for room in rooms if room.parts[0] == "lottery_ray"}
+    assert folders <= ours | rooms
+
+
 def test_only_the_rooms_of_ray_import_it() -> None:
     importers = {room(module) for module, path in MODULES.items() if "ray" in packages(path)}
     assert importers == {f"lottery_ray.{name}" for name in RAY}
