@@ -2,16 +2,25 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# a file's tests stay in one process, and so share its finished roots
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --durations=25
 BENCH := $(BIN)/python -m benchmarks
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check docs install install-dev install-cluster slow cluster-test bench clean
+.PHONY: demo test test-rest test-all check docs install install-dev install-cluster slow cluster-test bench clean
 
 demo: install
 	$(BIN)/python jobs/sweep.py demo
 
 test: install-dev
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# what test-all adds
+test-rest: install-dev
+	$(PYTEST) -m 'full and not slow'
+
+test-all: install-dev
+	$(PYTEST) -m 'not slow and not cluster'
 
 slow: install-dev
 	$(BIN)/python -m pytest -m slow

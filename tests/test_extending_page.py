@@ -147,11 +147,13 @@ def sweep(place: Path, root: Path, *flags: str) -> list[str]:
     return [sys.executable, str(SWEEP), "glue", *where, "--extend", *files, *QUICK, *flags]
 
 
+@pytest.mark.full
 def test_workers_load_extensions_and_debug_mode_gives_the_same(roots: tuple[Path, Path]) -> None:
     assert_equal(*roots)
     assert len(records(roots[0])) == 2 + 4 + 12
 
 
+@pytest.mark.full
 def test_nodes_are_made_again_from_their_records(roots: tuple[Path, Path]) -> None:
     found = list(Store.open(str(roots[0])).records())
     nodes: dict[Node, Record] = nodes_of(found)
@@ -161,6 +163,7 @@ def test_nodes_are_made_again_from_their_records(roots: tuple[Path, Path]) -> No
     assert {n.method.criterion for n in nodes if isinstance(n, Search)} == {"fisher", "taylor"}
 
 
+@pytest.mark.full
 def test_tickets_of_other_sizes_are_drawn_by_the_criterions_scores(roots: tuple[Path, Path]) -> None:
     store, found = Store.open(str(roots[0])), records(roots[0])
     checked = 0
@@ -182,6 +185,7 @@ def test_tickets_of_other_sizes_are_drawn_by_the_criterions_scores(roots: tuple[
     assert checked == 2
 
 
+@pytest.mark.full
 def test_a_report_needs_no_extension(roots: tuple[Path, Path]) -> None:
     assert "reviews" not in TASKS
     found = analyse(str(roots[0]))

@@ -213,6 +213,7 @@ def test_the_notice_moves_a_trial_with_what_it_has_done(
     assert resumed.artifacts == records(tmp_path / "local")[resumed.key].artifacts, "weights and predictions"
 
 
+@pytest.mark.full
 def test_the_watcher_ends_with_ray(cluster: Cluster, start: Start, metadata: Metadata) -> None:
     node_id, raylet = start()
     with pytest.raises(InputError, match="--node-id"):

@@ -55,6 +55,7 @@ def check(address: str, inputs: Path, root: Path, *flags: str, status: int) -> l
     return run(command, status, environment).splitlines()
 
 
+@pytest.mark.full
 def test_each_check_has_a_line_for_each_node(address: str, inputs: Path, tmp_path: Path) -> None:
     lines = check(address, inputs, tmp_path / "a root", "--disk", "0.001", status=1)
     for name in CHECKS:

@@ -93,12 +93,14 @@ def api(head: Head, token: str | None) -> int:
         return 0
 
 
+@pytest.mark.full
 def test_the_dashboard_refuses_strangers(head: Head) -> None:
     assert api(head, None) == 401
     assert api(head, WRONG) == 403
     assert api(head, head.token) == 200
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("what", ["status", "jobs", "a job"])
 def test_clients_are_refused(head: Head, what: str) -> None:
     command = {
@@ -114,6 +116,7 @@ def test_clients_are_refused(head: Head, what: str) -> None:
     assert status == 0, output
 
 
+@pytest.mark.full
 def test_a_driver_is_refused_and_told_in_a_line_what_to_do(head: Head, tmp_path: Path) -> None:
     sweep = [sys.executable, str(ROOT / "jobs" / "sweep.py"), "demo", "--root", str(tmp_path / "root")]
     for token in (None, WRONG):

@@ -23,6 +23,7 @@ def status(root: Path | str, *flags: str, code: int = 0) -> str:
     return " ".join(run([sys.executable, str(STATUS), str(root), *flags], code).split())
 
 
+@pytest.mark.full
 def test_while_it_runs_and_after_it_was_killed(inputs: Path, tmp_path: Path) -> None:
     root = tmp_path / "a root"
     longer = command(inputs, root, "--debug", "--recipe.epochs", "50")

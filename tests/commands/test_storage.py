@@ -71,6 +71,7 @@ KINDS: list[Behaviour] = ["refuse", "drop", "lose", "refuse"]
 SECRET = "wJalrXUtnFEMI-hush-hush"
 
 
+@pytest.mark.full
 def test_a_study_goes_through_where_requests_fail_and_no_secret_is_written_down(
     inputs: Path,
     alone_one: Path,

@@ -65,6 +65,7 @@ def test_debug_mode_gives_equal_results_without_ray_or_wandb(
     assert_equal(tmp_path / "root", finished)
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("nodes_before_the_kill", [3, pytest.param(14, marks=pytest.mark.slow)])
 def test_a_killed_driver_loses_no_finished_node(
     inputs: Path, finished: Path, tmp_path: Path, nodes_before_the_kill: int
@@ -176,6 +177,7 @@ def test_adding_a_seed_and_a_draw_runs_only_the_new_nodes(
     assert all(new[key].attempt == record.attempt for key, record in old.items())
 
 
+@pytest.mark.full
 def test_a_failed_node_takes_down_only_its_descendants(inputs: Path, finished: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     shutil.copytree(finished, root)
@@ -227,6 +229,7 @@ def without_reading(folder: str, tmp_path: Path) -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
 
 
+@pytest.mark.full
 def test_canaries_that_fail_alike_end_a_sweep_with_one_cause(inputs: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     broken = without_reading("/some data/", tmp_path)
@@ -255,6 +258,7 @@ def test_a_canary_that_fails_stops_its_task_alone(inputs: Path, finished: Path, 
     assert all(record.result == expected[key].result for key, record in records(root).items())
 
 
+@pytest.mark.full
 def test_a_sweep_ends_when_its_budget_is_used_up_and_goes_on(
     inputs: Path, finished: Path, tmp_path: Path
 ) -> None:
@@ -350,6 +354,7 @@ assert progress.done == set(nodes), progress.failures
 """
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("cpus", "gpus"),
     [("0.25 CPUs", "0.25 GPUs"), pytest.param("1 CPU", "0.5 GPUs", marks=pytest.mark.slow)],

@@ -28,6 +28,7 @@ def shell(line: str) -> list[str]:
     return ["sh", "-c", line]
 
 
+@pytest.mark.full
 def test_a_failure_names_one_command_everywhere(diverged: tuple[Path, str]) -> None:
     root, output = diverged
     in_the_log, at_the_end = named(output)
@@ -40,6 +41,7 @@ def test_a_failure_names_one_command_everywhere(diverged: tuple[Path, str]) -> N
     assert named(plain(shown)) == [at_the_end], "in one piece, so that it can be copied"
 
 
+@pytest.mark.full
 def test_the_command_meets_the_same_fault(diverged: tuple[Path, str], tmp_path: Path) -> None:
     root, output = diverged
     replayed = run(shell(named(output)[0]), status=1)
@@ -49,6 +51,7 @@ def test_the_command_meets_the_same_fault(diverged: tuple[Path, str], tmp_path: 
     assert not records(root)
 
 
+@pytest.mark.full
 def test_pdb_stops_in_the_frame_that_raised(diverged: tuple[Path, str]) -> None:
     _, output = diverged
     typed = "p [type(one).__name__ for one in found]\nup\nq\n"

@@ -291,6 +291,7 @@ def sweep(inputs: Path, tmp_path: Path, wandb_server: WandbServer) -> list[str]:
     return command(inputs, tmp_path / "a root", *ONE, "--debug", "--wandb", "online")
 
 
+@pytest.mark.full
 def test_online_the_service_has_it_all(sweep: list[str], tmp_path: Path, wandb_server: WandbServer) -> None:
     studies.run(sweep)
     records = studies.records(tmp_path / "a root")
