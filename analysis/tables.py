@@ -29,14 +29,16 @@ from analysis.scores.gaps import gaps as paired_gaps
 from analysis.scores.gaps import unpaired_gaps
 from analysis.scores.scores import scores
 from analysis.scores.spread import spread
+from lottery_ray.storage.published import Published
 from lottery_ray.storage.store import Store
 
 
 @dataclass(frozen=True)
-class Analysis:
-    """The tables of one root; the functions that make them say what their columns are.
+class Tables:
+    """The tables of one root; the functions that make them say what their columns are. Networks, methods,
+    sizes and verdicts are facts in them, see `formats.in_words`.
 
-    scores: one row per score; a full model has method "", size "" and measure "fine-tuned"; se is the
+    scores: one row per score; a full model has NO_METHOD, size WHOLE and measure "fine-tuned"; se is the
     dev set's standard error. summary: means over seeds, and what others published as means;
     averages: over tasks.
     gaps, across_tasks, spread, composition: scores compared (modules of these names). null_draws,
@@ -88,7 +90,7 @@ class Analysis:
     micro_batches: pd.DataFrame
 
 
-def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
+def tables_of(root: str, only: Sequence[str] = ()) -> Tables:
     """Read a finished or half-finished root, a folder or a URI.
 
     only: of a root with several studies, FIELD=VALUE of the fine-tuned models of one. Raises InputError if
@@ -113,7 +115,7 @@ def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
         scored = importance.importance(found)
         steps = searches(found)
         kept_by = survivors(found)
-        return Analysis(
+        return Tables(
             uri=root,
             scores=table,
             summary=summary,
@@ -131,7 +133,7 @@ def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
             baselines=base,
             tasks=tasks,
             claims=claims(gaps, summary, tasks, overlaps, agreed, table, steps),
-            versus_paper=versus_paper(summary, published=bool(found.stage("published"))),
+            versus_paper=versus_paper(summary, published=bool(found.of(Published))),
             overlap_pairs=overlap.of_pairs(groups),
             overlap=overlaps,
             overlap_layers=overlap.of_layers(groups),

@@ -17,6 +17,7 @@ from lottery_ray.experiment.nodes import SUPER, Finetune, NullDraws, Pretrain, S
 from lottery_ray.experiment.plan import plan
 from lottery_ray.experiment.study import Study
 from lottery_ray.inputs.tasks import TASKS, pruning_score, score
+from lottery_ray.storage.attempt import begin
 from lottery_ray.storage.store import Store
 
 DEV = 400
@@ -79,7 +80,7 @@ class Planted:
         return str(self.folder)
 
     def _record(self, store: Store, node: Node) -> None:
-        attempt = store.begin(node)
+        attempt = begin(store, node)
         match node:
             case Pretrain():
                 result: dict[str, object] = {"loss": 1.0, "verb_agreement": 0.98}

@@ -17,6 +17,8 @@ import pandas as pd
 from analysis.masks import bits, chance
 from analysis.masks.groups import by_place, pruned
 from analysis.masks.kernels import Integers
+from analysis.records.method_names import Method
+from analysis.records.network_names import GOOD, PRETRAINED
 from analysis.records.root import MaskFile
 
 COLUMNS = [
@@ -29,7 +31,7 @@ COLUMNS = [
 def pretrained_overlap(files: Sequence[MaskFile]) -> pd.DataFrame:
     """Per task, method and size that has pre-trained masks, two kinds of rows: columns COLUMNS.
 
-    other "pretrained": the good mask of a seed against its own P. other "good": the good masks of two seeds.
+    other PRETRAINED: the good mask of a seed against its own P. other GOOD: the good masks of two seeds.
     n, kept, other_kept, both, jaccard: of weights. chance_*: of masks of the same sizes, as in
     `overlap.of_pairs`. Of two seeds also beyond_*: the same, if masks are random within the strata of their
     P's; largest: the largest possible overlap there; ratio: both / beyond_both; share: (both - beyond_both)
@@ -38,15 +40,15 @@ def pretrained_overlap(files: Sequence[MaskFile]) -> pd.DataFrame:
     rows = []
     places = by_place(files)
     for (task, method, size, network), models in places.items():
-        goods = places.get((task, method, size, "good"), {})
+        goods = places.get((task, method, size, GOOD), {})
         seeds = [seed for seed in goods if seed in models]
-        if network == "pretrained" and seeds:
+        if network == PRETRAINED and seeds:
             paths = [by_seed[seed].path for by_seed in (goods, models) for seed in seeds]
             rows += [(task, method, size, *row) for row in _rows(method, seeds, paths)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _rows(method: str, seeds: list[int], paths: list[Path]) -> list[tuple[object, ...]]:
+def _rows(method: Method, seeds: list[int], paths: list[Path]) -> list[tuple[object, ...]]:
     """paths: the good masks of the seeds, then their P's."""
     k, rows = len(seeds), []
     triples = [(i, k + i, k + j) for i, j in permutations(range(k), 2)]
@@ -56,7 +58,7 @@ def _rows(method: str, seeds: list[int], paths: list[Path]) -> list[tuple[object
         n, both = int(counts.n.sum()), counts.both.sum(axis=0)
         within = dict(zip(((i, j) for i, _, j in triples), counts.triples.sum(axis=0), strict=True))
         for i, seed in enumerate(seeds):
-            rows.append((component, seed, seed, "pretrained", *_against(n, both, i, k + i), *[np.nan] * 7))
+            rows.append((component, seed, seed, PRETRAINED, *_against(n, both, i, k + i), *[np.nan] * 7))
             for j in range(i + 1, k):
                 strata = (
                     _strata(n, both[k + i, k + i], both[k + j, k + j], both[k + i, k + j]),
@@ -64,7 +66,7 @@ def _rows(method: str, seeds: list[int], paths: list[Path]) -> list[tuple[object
                     _strata(both[j, j], both[j, k + i], both[j, k + j], within[j, k + i]),
                 )
                 row = _against(n, both, i, j)
-                rows.append((component, seed, seeds[j], "good", *row, *_beyond(int(both[i, j]), *strata)))
+                rows.append((component, seed, seeds[j], GOOD, *row, *_beyond(int(both[i, j]), *strata)))
     return rows
 
 

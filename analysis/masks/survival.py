@@ -7,9 +7,10 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.masks.groups import PLACE, by_place
-from analysis.records import method_names as variants
+from analysis.records.method_names import MAGNITUDE
 from analysis.records.root import MaskFile, Root
 from lottery_ray.experiment import masks
+from lottery_ray.experiment.nodes import Finetune
 from lottery_ray.inputs.architectures import ADAPTERS, RECORDED, Adapter
 
 CELL = ["component", "layer", "index"]
@@ -19,11 +20,11 @@ Cell = tuple[str, int, int]
 def heads(root: Root) -> int | None:
     """How many heads a layer of the model has: as its fine-tuned models say, or structured masks. None if
     nothing says it."""
-    for record in root.stage("finetune"):
+    for record in root.of(Finetune):
         if "architecture" in record.result:
             return int(record.result["architecture"]["heads"])
     for file in root.masks():
-        if variants.base(file.method) != "magnitude":
+        if file.method.base != MAGNITUDE.base:
             return next((part.kept.size for part in _mask(file) if part.component == "heads"), None)
     return None
 
@@ -43,7 +44,7 @@ def kept(files: Sequence[MaskFile], heads: int | None) -> pd.DataFrame:
     rows = []
     for place, by_seed in by_place(files).items():
         for seed, file in by_seed.items():
-            structured = variants.base(file.method) != "magnitude"
+            structured = file.method.base != MAGNITUDE.base
             if structured or heads:
                 cells = _whole(file) if structured else weight_shares(masks.read(file.path), heads or 0)
                 rows += [(*place, seed, *cell, share) for cell, share in cells.items()]
@@ -54,7 +55,7 @@ def _whole(file: MaskFile) -> dict[Cell, float]:
     return {
         (part.component, part.layer, index): float(flag)
         for part in _mask(file)
-        if part.component in variants.components(file.method)
+        if part.component in file.method.components
         for index, flag in enumerate(part.kept)
     }
 
@@ -128,7 +129,7 @@ def task_survival(kept: pd.DataFrame) -> pd.DataFrame:
     of = kept.groupby(keys)["task"].nunique().rename("of")
     grouped = kept.groupby([*keys, "seed", *CELL], sort=False)["kept"]
     cells = grouped.agg(total="sum", mean="mean", present="count").reset_index().join(of, on=keys)
-    magnitude = cells["method"].map(variants.base) == "magnitude"
+    magnitude = cells["method"].map(lambda method: method.base) == MAGNITUDE.base
     cells["tasks"] = cells["mean"].where(magnitude, cells["total"])
     complete = cells[cells["present"] == cells["of"]].groupby([*keys, *CELL], sort=False)
     found = complete.agg(

@@ -11,13 +11,15 @@ import pandas as pd
 from analysis.masks import bits, chance
 from analysis.masks.bits import Counts
 from analysis.masks.groups import by_place, pruned
+from analysis.records.method_names import Method
+from analysis.records.network_names import Network, Size
 from analysis.records.root import MaskFile
 
 COLUMNS = [
     *("method", "size", "network", "component", "task", "other_task", "seeds", "n"),
     *("both", "both_sd", "jaccard", "chance_both", "chance_both_low", "chance_both_high", "ratio"),
 ]
-Where = tuple[str, str, str]
+Where = tuple[Method, Size, Network]
 
 
 def task_overlap(files: Sequence[MaskFile]) -> pd.DataFrame:
@@ -43,9 +45,8 @@ def task_overlap(files: Sequence[MaskFile]) -> pd.DataFrame:
 def _by_seed(files: Sequence[MaskFile]) -> dict[Where, dict[int, dict[str, Path]]]:
     """{(method, size, network): {seed: {task: path}}}."""
     found: dict[Where, dict[int, dict[str, Path]]] = defaultdict(lambda: defaultdict(dict))
-    for (task, *where), by_seed in by_place(files).items():
+    for (task, method, size, network), by_seed in by_place(files).items():
         for seed, file in by_seed.items():
-            method, size, network = where
             found[method, size, network][seed][task] = file.path
     return found
 

@@ -6,17 +6,20 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.records import method_names as variants
-from analysis.records import network_names as networks
+from analysis.records.method_names import NO_METHOD, Method
+from analysis.records.network_names import FULL, MAJORITY, STOPPING, WHOLE, Network
 from analysis.records.root import Root
 from analysis.scores.scores import MEASURES
 from analysis.scores.statistics import CONFIDENCE, INTERVAL, NETWORK, Interval
 from lottery_ray.inputs.tasks import order
+from lottery_ray.storage.published import Published
 from lottery_ray.storage.store import Record
+
+Named = tuple[str, Method, Network]
 
 
 def _scores(root: Root) -> list[Record]:
-    return [record for record in root.stage("published") if "mean" in record.result]
+    return [record for record in root.of(Published) if "mean" in record.result]
 
 
 def _interval(record: Record) -> Interval:
@@ -28,30 +31,30 @@ def _interval(record: Record) -> Interval:
 def summary(root: Root) -> pd.DataFrame:
     """One row per published network: columns NETWORK, n, mean, sd, half, low, high, weights_kept (mean over
     its published masks; NaN without them)."""
-    kept: dict[tuple[str, ...], list[float]] = {}
+    kept: dict[Named, list[float]] = {}
     for record in root.subnetworks():
         weights = record.result["weights"]
         kept.setdefault(_named(root, record), []).append(weights["kept"] / weights["of"])
     rows: list[dict[str, Any]] = []
     for record in _scores(root):
         task, method, network = _named(root, record)
-        if network == networks.MAJORITY:
+        if network == MAJORITY:
             continue
-        row = {"task": task, "method": method, "size": networks.STOPPING if method else ""}
+        row = {"task": task, "method": method, "size": WHOLE if method == NO_METHOD else STOPPING}
         row |= {"network": network, "measure": record.result["measure"]} | _interval(record).row
         shares = kept.get((task, method, network), [np.nan])
-        rows.append(row | {"weights_kept": float(np.mean(shares)) if method else 1.0})
+        rows.append(row | {"weights_kept": 1.0 if method == NO_METHOD else float(np.mean(shares))})
     placed = sorted(rows, key=_place)
     return pd.DataFrame(placed, columns=[*NETWORK, *INTERVAL, "weights_kept"])
 
 
-def _named(root: Root, record: Record) -> tuple[str, str, str]:
+def _named(root: Root, record: Record) -> Named:
     return record.labels["task"], root.methods[record.key], root.networks[record.key]
 
 
 def _place(row: dict[str, Any]) -> tuple[Any, ...]:
     measure = MEASURES.index(row["measure"])
-    return order(row["task"]), variants.order(row["method"]), networks.order(row["network"]), measure
+    return order(row["task"]), row["method"], row["network"], measure
 
 
 def judged(root: Root) -> pd.DataFrame:
@@ -59,7 +62,7 @@ def judged(root: Root) -> pd.DataFrame:
     found = {_named(root, record): record for record in _scores(root)}
     rows = []
     for (task, _, network), record in found.items():
-        if network == "full" and (majority := found.get((task, "", networks.MAJORITY))):
+        if network == FULL and (majority := found.get((task, NO_METHOD, MAJORITY))):
             low = majority.result["mean"]
             full = _interval(record)
             above = Interval(full.n, full.mean - low, full.sd, full.half)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.records.network_names import RANDOM, Network
+
 SUPPORTED, CONTRADICTED, OPEN = "supported", "contradicted", "not enough data"
 PARTS = {"heads": "heads", "mlp": "MLPs", "weight": "weights"}
 POINT = 0.01
@@ -67,9 +69,9 @@ def comparable(measure: str) -> Claim:
     )
 
 
-def worse(network: str, measure: str) -> Claim:
+def worse(network: Network, measure: str) -> Claim:
     rule = f"Supported if the interval of good minus {network} ({THESE}) lies above 0; {CONTRADICTS}."
-    if network == "random":
+    if network == RANDOM:
         rule += (
             " The abstract speaks of the rest of the model, which is bad; the paper's text has random,"
             " retrained, “mostly on par with good”, from a figure that shows good's scores in its place."

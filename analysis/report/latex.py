@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.formats import in_words
 from analysis.report.page import tables
 from analysis.report.page.table import Table, plain
-from analysis.tables import Analysis
+from analysis.tables import Tables
 
 ONE_PAGE = 40
 """Rows that a float holds; more go into a longtable."""
@@ -35,12 +36,12 @@ SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
 }
 
 
-def write(found: Analysis, folder: Path) -> None:
+def write_latex(found: Tables, folder: Path) -> None:
     """NAME.tex beside NAME.csv, for every data frame of the analysis."""
     shown = {table.name: table for table in tables.every(found)}
     for field in fields(found):
         if isinstance(frame := getattr(found, field.name), pd.DataFrame):
-            made = latex(shown.get(field.name) or plain(field.name, frame))
+            made = latex(shown.get(field.name) or plain(field.name, in_words(frame)))
             (folder / f"{field.name}.tex").write_text(made, encoding="utf-8")
 
 

@@ -7,13 +7,13 @@ from analysis.formats import rows
 from analysis.report import terminal_tables
 from analysis.report.words import cautions, conclusions
 from analysis.report.words.headlines import headlines
-from analysis.tables import Analysis
+from analysis.tables import Tables
 
 FEW = 3
 """Tasks that have a block each; of more a table over tasks is printed."""
 
 
-def show(found: Analysis, console: Console) -> None:
+def show(found: Tables, console: Console) -> None:
     """Print the scores or gaps, the summary, the claims, and what to take care of; 100 columns hold each
     row on one line."""
     by_task = found.summary["task"].nunique() <= FEW or found.across_tasks.empty

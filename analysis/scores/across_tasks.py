@@ -8,6 +8,7 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.oneway import anova_generic
 
+from analysis.formats import grouped
 from analysis.scores.gaps import COMPARISON
 from analysis.scores.statistics import CONFIDENCE
 
@@ -39,7 +40,7 @@ def across_tasks(gaps: pd.DataFrame, conclusive: Collection[str]) -> pd.DataFram
     """
     judged = gaps[gaps["task"].isin(list(conclusive))]
     table = []
-    for names, group in judged.groupby(COMPARISON, sort=False):
+    for names, group in grouped(judged, COMPARISON):
         table.append(dict(zip(COMPARISON, names, strict=True)) | model(group))
     return pd.DataFrame(table, columns=COLUMNS)
 

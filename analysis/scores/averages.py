@@ -1,8 +1,11 @@
 """Means over tasks of scores, as the last column of the paper's tables has them."""
 
+from typing import Any
+
 import pandas as pd
 
-from analysis.records import network_names as networks
+from analysis.records.method_names import NO_METHOD
+from analysis.records.network_names import MAJORITY, WHOLE
 
 GROUP = ["method", "size", "network", "measure"]
 
@@ -15,7 +18,7 @@ def averages(summary: pd.DataFrame, tasks: pd.DataFrame) -> pd.DataFrame:
     `across_tasks` compares them. The majority baseline is a network, too. summary: see `statistics.summary`;
     tasks: see `baselines.judged`.
     """
-    baseline = {"method": "", "size": "", "network": networks.MAJORITY, "measure": ""}
+    baseline: dict[str, Any] = {"method": NO_METHOD, "size": WHOLE, "network": MAJORITY, "measure": ""}
     majority = tasks[["task", "majority"]].rename(columns={"majority": "mean"}).assign(**baseline)
     conclusive = tasks.loc[tasks["conclusive"].astype(bool), "task"]
     named = pd.concat([frame for frame in (summary, majority) if len(frame)] or [summary])

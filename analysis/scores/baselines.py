@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.formats import grouped
 from analysis.records.root import Root
 from analysis.scores import dev_sets as devset
 from analysis.scores import statistics
+from lottery_ray.experiment.nodes import Finetune
 from lottery_ray.inputs.tasks import Metric
 from lottery_ray.storage.store import Record
 
@@ -26,7 +28,7 @@ def baselines(root: Root) -> pd.DataFrame:
     trained.
     """
     files: dict[tuple[str, int], dict[str, Record]] = {}
-    for record in root.stage("finetune"):
+    for record in root.of(Finetune):
         cell = record.labels["task"], record.labels["seed"]
         files.setdefault(cell, {})[record.labels["start"]] = record
     rows: list[dict[str, Any]] = []
@@ -72,7 +74,7 @@ def judged(baselines: pd.DataFrame) -> pd.DataFrame:
     standard errors of the dev set away.
     """
     rows = []
-    for task, group in baselines.groupby("task", sort=False):
+    for task, group in grouped(baselines, "task"):
         above = statistics.t_interval(group["above_majority"].to_numpy())
         if above.n == 1:
             half = CLEAR * float(group["majority_se"].iloc[0])

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.formats import grouped
 from analysis.scores.statistics import NETWORK
 
 COLUMNS = [*NETWORK, "seeds", "draws", "mean", "seed_sd", "draw_sd", "dev_se"]
@@ -26,7 +27,7 @@ def spread(scores: pd.DataFrame) -> pd.DataFrame:
     """
     table = [
         dict(zip(NETWORK, names, strict=True)) | _components(group)
-        for names, group in scores.groupby(NETWORK, sort=False)
+        for names, group in grouped(scores, NETWORK)
     ]
     return pd.DataFrame(table, columns=COLUMNS)
 

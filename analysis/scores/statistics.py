@@ -2,12 +2,15 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.records import method_names as variants
+from analysis.formats import grouped
+from analysis.records.method_names import NO_METHOD, is_good_again
+from analysis.records.network_names import FULL, Network
 
 CONFIDENCE = 0.95
 NETWORK = ["task", "method", "size", "network", "measure"]
@@ -71,29 +74,48 @@ def summary(scores: pd.DataFrame) -> pd.DataFrame:
         dict(zip(NETWORK, names, strict=True))
         | t_interval(group["score"].to_numpy()).row
         | {"weights_kept": group["weights_kept"].mean()}
-        for names, group in by_seed(scores).groupby(NETWORK, sort=False)
+        for names, group in grouped(by_seed(scores), NETWORK)
     ]
     return pd.DataFrame(rows)
 
 
-def verdict(name: str, gap: Interval) -> str:
-    """In words, whether the interval of a gap excludes zero."""
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the interval of a gap excludes zero. network: which scores higher or lower; None where it is
+    understood."""
+
+    direction: Literal["higher", "lower", "undecided"]
+    network: Network | None = None
+
+    def __str__(self) -> str:
+        """ "good higher", "undecided"."""
+        return f"{self.network} {self.direction}" if self.network else self.direction
+
+    @property
+    def decided(self) -> bool:
+        return self != UNDECIDED
+
+
+UNDECIDED = Verdict("undecided")
+
+
+def verdict(gap: Interval, network: Network | None = None) -> Verdict:
+    """Of a gap of a network over another; see `Verdict`."""
     if gap.low > 0:
-        return f"{name} higher"
-    if gap.high < 0:
-        return f"{name} lower"
-    return "undecided"
+        return Verdict("higher", network)
+    return Verdict("lower", network) if gap.high < 0 else UNDECIDED
 
 
-def paired(scores: pd.DataFrame) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
-    """Per task, method, size and measure of subnetworks, these labels and a table of scores: a row per
-    seed and a column per network, the full model too; NaN where a seed lacks one.
-    A ticket that must be the good one is left out."""
+def paired(scores: pd.DataFrame) -> Iterator[tuple[dict[str, Any], list[Network], pd.DataFrame]]:
+    """Per task, method, size and measure of subnetworks, these labels, the networks with the full model, and
+    a table of scores: a row per seed and a column per network; NaN where a seed lacks one. A ticket that must
+    be the good one is left out."""
     seeds = by_seed(scores)
-    tickets = seeds[seeds["method"] != ""]
-    for labels, group in tickets.groupby(CELL, sort=False):
-        names = {name: str(label) for name, label in zip(CELL, labels, strict=True)}
-        full = seeds[(seeds["task"] == names["task"]) & (seeds["network"] == "full")]
+    tickets = seeds[seeds["method"] != NO_METHOD]
+    for labels, group in grouped(tickets, CELL):
+        names: dict[str, Any] = dict(zip(CELL, labels, strict=True))
+        full = seeds[(seeds["task"] == names["task"]) & (seeds["network"] == FULL)]
         wide = pd.concat([group, full]).pivot(index="seed", columns="network", values="score")
-        ordered = dict.fromkeys([*group["network"], *full["network"]])
-        yield names, wide[[name for name in ordered if not variants.is_good_again(names["method"], name)]]
+        every = dict.fromkeys([*group["network"], *full["network"]])
+        networks = [network for network in every if not is_good_again(names["method"], network)]
+        yield names, networks, wide[networks]

@@ -20,6 +20,7 @@ from scipy import stats
 from analysis import Analysis, analyse, chance_jaccard
 from analysis.formats import rows
 from analysis.masks import chance, overlap
+from analysis.records.network_names import GOOD
 from analysis.report import figures, page, terminal
 from analysis.report import write as report
 from analysis.scores import dev_sets as devset
@@ -31,6 +32,7 @@ from lottery_ray.experiment import masks
 from lottery_ray.experiment.graph import Node
 from lottery_ray.experiment.masks import Overlap
 from lottery_ray.experiment.nodes import Finetune, Search, Ticket
+from lottery_ray.experiment.plan import plan
 from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.experiment.study import PRESETS, Study
 from lottery_ray.inputs import tasks
@@ -72,11 +74,11 @@ def test_t_interval_is_scipys(n: int) -> None:
 def test_one_seed_has_no_interval_and_decides_nothing() -> None:
     interval = statistics.t_interval(np.array([0.3]))
     assert np.isnan([interval.half, interval.sd]).all()
-    assert statistics.verdict("good", interval) == "undecided"
+    assert str(statistics.verdict(interval, GOOD)) == "undecided"
 
 
 def scores_of(found: Analysis, network: str, measure: str, task: str, method: str) -> pd.Series:
-    table = found.scores
+    table: pd.DataFrame = found.scores
     chosen = (table["network"] == network) & (table["measure"] == measure)
     chosen &= (table["task"] == task) & (table["method"] == method)
     return table[chosen].groupby("seed")["score"].mean()
@@ -351,14 +353,14 @@ def test_a_search_starts_from_the_full_model(found: Analysis) -> None:
 def test_a_root_with_full_models_only(tmp_path: Path) -> None:
     root = Planted(tmp_path, keep=lambda node: not isinstance(node, Search | Ticket)).fill(DEMO)
     console = Console(file=io.StringIO(), width=100)
-    assert "nothing is concluded" in report.write(root, console).read_text()
+    assert "nothing is concluded" in report.write_report(root, console).read_text()
     assert analyse(root).gaps.empty
 
 
 def test_a_root_without_the_random_start(tmp_path: Path) -> None:
     found = analyse(Planted(tmp_path).fill(with_study(baselines=(), tasks=("similarity",))))
     assert found.baselines["random_start"].isna().all()
-    assert "What pre-training and" not in page.render(found, [])
+    assert "What pre-training and" not in page.render(found.facts, [])
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
@@ -393,8 +395,11 @@ def test_several_studies_in_one_root_are_refused(
 
 
 def test_tasks_of_one_study_may_have_been_trained_in_several_processes(tmp_path: Path) -> None:
-    recipe = Recipe(processes=4)
-    found = analyse(Planted(tmp_path).fill(with_study(recipe=recipe, parallel_tasks=("similarity",))))
+    """As version 0.1 could."""
+    Planted(tmp_path).fill(with_study(tasks=("acceptability",)))
+    models = [node for node in plan(with_study(tasks=("similarity",))).nodes if isinstance(node, Finetune)]
+    recipe = dataclasses.replace(DEMO.recipe, processes=4)
+    found = analyse(Planted(tmp_path).record(dataclasses.replace(model, recipe=recipe) for model in models))
     assert dict(zip(found.setup["task"], found.setup["processes"], strict=True)) == {
         "acceptability": 1,
         "similarity": 4,
@@ -442,7 +447,7 @@ def test_a_damaged_mask_is_named(tmp_path: Path, damage: str) -> None:
 
 def printed(found: Analysis, width: int = 100) -> str:
     console = Console(file=io.StringIO(), width=width)
-    terminal.show(found, console)
+    terminal.show(found.facts, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -459,16 +464,16 @@ def test_the_terminal_table_fits(found: Analysis, width: int) -> None:
 
 def test_a_report_is_complete(root: str) -> None:
     console = Console(file=io.StringIO(), width=100)
-    index = report.write(root, console)
+    index = report.write_report(root, console)
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue().splitlines()[-1] == f"Report: {index}"
     assert index == Path(root).resolve() / "report" / "index.html"
     found = analyse(root)
-    names = {field.name for field in dataclasses.fields(found)} - {"uri"}
+    names = {field.name for field in dataclasses.fields(found.facts)} - {"uri"}
     assert {path.stem for path in index.parent.glob("*.csv")} == names
     scores = pd.read_csv(index.parent / "scores.csv")
     assert scores["score"].tolist() == found.scores["score"].tolist()
-    drawn = {drawing.name for drawing in figures.draw(found)}
+    drawn = {drawing.name for drawing in figures.draw(found.facts)}
     assert {path.stem for path in (index.parent / "figures").glob("*.png")} == drawn
     assert {
         "scores_structured",
@@ -483,7 +488,7 @@ def test_a_report_needs_no_torch_and_no_ray(root: str) -> None:
     code = f"""
 import sys
 from analysis.report import write as report
-report.write({root!r})
+report.write_report({root!r})
 loaded = {{"torch", "transformers", "ray", "wandb", "datasets"}} & set(sys.modules)
 assert not loaded, loaded
 """
@@ -516,7 +521,7 @@ def test_a_root_on_an_object_store(
         remote.create_dir("bucket")
         fs.copy_files(root, "bucket/study", fs.LocalFileSystem(), remote)
         monkeypatch.chdir(tmp_path)
-        index = report.write(f"s3://bucket/study{query}", Console(file=io.StringIO()))
+        index = report.write_report(f"s3://bucket/study{query}", Console(file=io.StringIO()))
     finally:
         server.stop()
     assert index == tmp_path / "report-study" / "index.html"

@@ -19,13 +19,13 @@ from analysis.report.figures import (
     tasks,
 )
 from analysis.report.figures.drawing import COLOURS, FAINT, INK, STYLE, Drawing
-from analysis.tables import Analysis
+from analysis.tables import Tables
 
 FAST = {"compress_level": 1}
 """PNG in half the time, for a sixth more bytes."""
 
 
-def draw(found: Analysis) -> list[Drawing]:
+def draw(found: Tables) -> list[Drawing]:
     """All figures that the tables have data for."""
     subjects = (gaps, scores, spread, nulls, paper, overlap, tasks, survival, importance, searches)
     with mpl.rc_context(STYLE):
@@ -59,5 +59,5 @@ def svg(drawing: Drawing) -> str:
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{drawing.name}-", text)
     text = text.replace(INK, "currentColor").replace(FAINT, "var(--faint)")
     for name, colour in COLOURS.items():
-        text = text.replace(colour, f"var(--{name})")
+        text = text.replace(colour, f"var(--{name.replace('_', '-')})")
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(drawing.caption)}"', 1)

@@ -6,21 +6,23 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
+from analysis.formats import grouped
+from analysis.records.method_names import STRUCTURED, Method
 from analysis.report.figures.drawing import COLOURS, COMPONENTS, Drawing, file_name, grid
 from analysis.report.words.conclusions import opening
-from analysis.tables import Analysis
+from analysis.tables import Tables
 from lottery_ray.inputs.tasks import title
 
 BINS = 24
 
 
-def draw(found: Analysis) -> Iterator[Drawing]:
+def draw(found: Tables) -> Iterator[Drawing]:
     """One per method and kind of component."""
-    for (method, component), table in found.importance.groupby(["method", "component"], sort=False):
-        yield _histograms(table, str(method), str(component))
+    for (method, component), table in grouped(found.importance, ["method", "component"]):
+        yield _histograms(table, method, component)
 
 
-def _histograms(table: pd.DataFrame, method: str, component: str) -> Drawing:
+def _histograms(table: pd.DataFrame, method: Method, component: str) -> Drawing:
     """A panel per task, over all seeds."""
     tasks = list(dict.fromkeys(table["task"]))
     figure, axes = grid(len(tasks), 2.1, 3)
@@ -48,5 +50,5 @@ def _histograms(table: pd.DataFrame, method: str, component: str) -> Drawing:
         " and those that it does not. No cut is drawn: a search scores anew after every step, so there is no"
         " one score that parts them."
     )
-    folded = method != "structured" or component != "heads"
-    return Drawing("importance", file_name("importance", method, component), caption, figure, folded)
+    folded = method != STRUCTURED or component != "heads"
+    return Drawing("importance", file_name("importance", str(method), component), caption, figure, folded)

@@ -8,7 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.formats import rows
-from analysis.records import network_names as networks
+from analysis.records.method_names import NO_METHOD, place
+from analysis.records.network_names import Network
 from analysis.report.figures.drawing import (
     FAINT,
     INK,
@@ -22,24 +23,24 @@ from analysis.report.figures.drawing import (
     slices,
     task_title,
 )
-from analysis.report.words.conclusions import opening, place
+from analysis.report.words.conclusions import opening
 from analysis.scores.statistics import NETWORK
-from analysis.tables import Analysis
+from analysis.tables import Tables
 from lottery_ray.inputs.tasks import CORRELATIONS, known, metric_name
 
 SEEDS = "Small dots are seeds, large marks"
 
 
-def draw(found: Analysis) -> Iterator[Drawing]:
+def draw(found: Tables) -> Iterator[Drawing]:
     """One per method and size."""
-    for part in slices(found.summary[found.summary["method"] != ""], by_method=True):
+    for part in slices(found.summary[found.summary["method"] != NO_METHOD], by_method=True):
         yield _scores(found, part)
 
 
-def _scores(found: Analysis, part: Slice) -> Drawing:
+def _scores(found: Tables, part: Slice) -> Drawing:
     """A panel per task, a line per network: a dot per seed, and the mean with its interval."""
-    table = pd.concat([found.summary[found.summary["method"] == ""], part.rows])
-    names = sorted(dict.fromkeys(table["network"]), key=networks.order)
+    table = pd.concat([found.summary[found.summary["method"] == NO_METHOD], part.rows])
+    names = sorted(set(table["network"]))
     tasks = list(dict.fromkeys(table["task"]))
     columns = 3 if len(tasks) > 4 else 2
     figure, axes = grid(len(tasks), 1.0 + 0.27 * len(names), columns)
@@ -50,7 +51,7 @@ def _scores(found: Analysis, part: Slice) -> Drawing:
         mark("retrained (full: as fine-tuned)", "o", INK),
         mark("majority baseline", "|", FAINT, ms=10),
     ]
-    seeds = found.scores["method"].eq(part.method).any()
+    seeds = (found.scores["method"] == part.method).any()
     if seeds:
         handles.insert(2, mark("one seed", ".", FAINT, ms=5))
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
@@ -62,7 +63,9 @@ def _scores(found: Analysis, part: Slice) -> Drawing:
     return Drawing("scores", part.name("scores"), caption, figure, part.folded)
 
 
-def _score_panel(axis: Axes, found: Analysis, table: pd.DataFrame, names: list[str], *, named: bool) -> None:
+def _score_panel(
+    axis: Axes, found: Tables, table: pd.DataFrame, names: list[Network], *, named: bool
+) -> None:
     """table: the rows of the summary that it shows."""
     task = str(table["task"].iloc[0])
     limits = []
@@ -91,14 +94,14 @@ def _score_panel(axis: Axes, found: Analysis, table: pd.DataFrame, names: list[s
     low, high = np.nanmin(limits), np.nanmax(limits)
     margin = 0.04 * max(high - low, 0.05)
     axis.set_xlim(low - margin, high + margin)
-    lines(axis, names, named=named)
+    lines(axis, list(map(str, names)), named=named)
     axis.grid(axis="y", lw=0.4, color=FAINT, alpha=0.35)
     axis.set_axisbelow(True)
     axis.set_xlabel(metric_name(task))
     axis.set_title(task_title(found, task))
 
 
-def _seeds(found: Analysis, row: dict[str, Any]) -> np.ndarray:
+def _seeds(found: Tables, row: dict[str, Any]) -> np.ndarray:
     """The scores behind a mean, one per seed; none where only the mean was published."""
     same = (found.scores[NETWORK] == [row[name] for name in NETWORK]).all(axis=1)
     return found.scores[same].groupby("seed")["score"].mean().to_numpy(float)

@@ -6,21 +6,22 @@ from collections.abc import Iterator
 import pandas as pd
 from matplotlib.axes import Axes
 
+from analysis.formats import grouped
 from analysis.report.figures.drawing import COMPONENTS, INK, SEED_COLOURS, Drawing, grid, mark
-from analysis.tables import Analysis
+from analysis.tables import Tables
 from lottery_ray.inputs.tasks import title
 
 
-def draw(found: Analysis) -> Iterator[Drawing]:
+def draw(found: Tables) -> Iterator[Drawing]:
     """One per task."""
     for task in dict.fromkeys(found.searches["task"]):
         yield _search(found, str(task))
 
 
-def _search(found: Analysis, task: str) -> Drawing:
+def _search(found: Tables, task: str) -> Drawing:
     """Score against share kept along the searches of a task, a line per seed."""
     table = found.searches[found.searches["task"] == task]
-    panels = list(table.groupby(["method", "component"], sort=False))
+    panels = list(grouped(table, ["method", "component"]))
     figure, axes = grid(len(panels), 2.6, 3)
     for axis, ((method, component), group) in zip(axes, panels, strict=True):
         for number, (seed, steps) in enumerate(group.groupby("seed")):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from analysis.formats import MINUS
-from analysis.records import network_names as networks
+from analysis.records.network_names import FULL, Network
 from analysis.report.figures.drawing import Drawing
 from analysis.report.page import tables
 from analysis.report.page.claims import quotes
@@ -11,7 +11,7 @@ from analysis.report.page.sections import sections
 from analysis.report.page.template import rendered
 from analysis.report.words import cautions, conclusions
 from analysis.report.words.headlines import headlines
-from analysis.tables import Analysis
+from analysis.tables import Tables
 from lottery_ray.inputs.tasks import title
 
 
@@ -23,7 +23,7 @@ class Finding:
     sentences: list[str]
 
 
-def render(found: Analysis, drawn: list[Drawing]) -> str:
+def render(found: Tables, drawn: list[Drawing]) -> str:
     """The page, with its style, tables and figures inside it."""
     made = tables.every(found)
     headline = next((drawing for drawing in drawn if drawing.group == "gaps" and not drawing.folded), None)
@@ -51,13 +51,13 @@ def render(found: Analysis, drawn: list[Drawing]) -> str:
     )
 
 
-def _findings(found: Analysis) -> list[Finding]:
+def _findings(found: Tables) -> list[Finding]:
     """Every headlined comparison, one network drawn in several ways under one heading; then what good is
     made of, its null draws, and the others. Those with something to say."""
-    headings: dict[str, list[tuple[str, str]]] = {}
+    headings: dict[str, list[tuple[Network, Network]]] = {}
     for pair in filter(conclusions.is_headlined, conclusions.comparisons(found)):
-        full = pair[0] == "full"
-        heading = "The full model against good" if full else f"Good against {networks.drawn_as(pair[1])}"
+        full = pair[0] == FULL
+        heading = "The full model against good" if full else f"Good against {pair[1].drawn_as}"
         headings.setdefault(heading, []).append(pair)
     made = [
         Finding(heading, [line for pair in pairs for line in _every_size(found, *pair)])
@@ -77,7 +77,7 @@ def _findings(found: Analysis) -> list[Finding]:
     return [finding for finding in made if finding.sentences]
 
 
-def _every_size(found: Analysis, network: str, versus: str) -> list[str]:
+def _every_size(found: Tables, network: Network, versus: Network) -> list[str]:
     """The stopping one first."""
     return [
         sentence

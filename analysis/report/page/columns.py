@@ -6,14 +6,15 @@ from typing import Any
 import pandas as pd
 
 from analysis.formats import DASH, MINUS, number, percent, signed, with_interval
-from analysis.records import network_names as networks
+from analysis.records.network_names import STOPPING, WHOLE, Size
 from analysis.report.figures.drawing import COMPONENTS, task_title
 from analysis.report.page.table import Cell, Column, Row
-from analysis.tables import Analysis
+from analysis.scores.statistics import UNDECIDED
+from analysis.tables import Tables
 from lottery_ray.inputs.tasks import title
 
 
-def place(found: Analysis) -> list[Column]:
+def place(found: Tables) -> list[Column]:
     """Task, method and size; the size only where there are others than the stopping one."""
     task = Column("task", lambda row: Cell(task_title(found, row["task"])))
     return [task, word("method"), size()]
@@ -21,11 +22,10 @@ def place(found: Analysis) -> list[Column]:
 
 def size() -> Column:
     def cell(row: Row) -> Cell:
-        name = row["size"]
-        words = networks.size_words(name) or networks.STOPPING
-        return Cell(words, None if name in ("", networks.STOPPING) else float(name))
+        size: Size = STOPPING if row["size"] == WHOLE else row["size"]
+        return Cell(size.words, size.share)
 
-    return Column("size", cell, usual=networks.STOPPING)
+    return Column("size", cell, usual=str(STOPPING))
 
 
 def word(
@@ -114,10 +114,10 @@ def compared() -> Column:
 
 def verdict(name: str = "verdict", header: str = "verdict") -> Column:
     def cell(row: Row) -> Cell:
-        text = row[name]
-        if pd.isna(text):
+        found = row[name]
+        if pd.isna(found):
             return Cell(DASH)
-        return Cell(text, kind="undecided" if text == "undecided" else "decided")
+        return Cell(str(found), kind="undecided" if found == UNDECIDED else "decided")
 
     return Column(header, cell)
 

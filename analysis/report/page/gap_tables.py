@@ -5,20 +5,20 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.formats import DASH, percent, signed
-from analysis.records import network_names as networks
+from analysis.records.network_names import FULL
 from analysis.report.page import columns
 from analysis.report.page.table import Cell, Column, Row, Table, table
 from analysis.scores.composition import TOTAL
-from analysis.tables import Analysis
+from analysis.tables import Tables
 
 
-def every(found: Analysis) -> Iterator[Table]:
+def every(found: Tables) -> Iterator[Table]:
     """Those without rows too."""
     for made in (gaps, across_tasks, composition):
         yield made(found)
 
 
-def gaps(found: Analysis) -> Table:
+def gaps(found: Tables) -> Table:
     """One row per task, method, size, comparison and measure."""
     pairing = {True: "by seed", False: "unpaired"}
     shown = [
@@ -57,14 +57,14 @@ def ordered(gaps: pd.DataFrame) -> pd.DataFrame:
     keys = pd.DataFrame(
         {
             "cell": gaps.groupby(["task", "method", "size"], sort=False).ngroup(),
-            "full": gaps["network"] == "full",
-            "order": gaps["versus"].map(networks.order),
+            "full": gaps["network"] == FULL,
+            "order": gaps["versus"].map(lambda versus: versus.order),
         }
     )
     return gaps.loc[keys.sort_values(["cell", "full", "order"], kind="stable").index]
 
 
-def across_tasks(found: Analysis) -> Table:
+def across_tasks(found: Tables) -> Table:
     """One model over tasks per method, size, measure and comparison."""
     shown = [
         columns.word("method"),
@@ -87,7 +87,7 @@ def across_tasks(found: Analysis) -> Table:
     return table("across_tasks", caption, found.across_tasks, shown, labels=3)
 
 
-def composition(found: Analysis) -> Table:
+def composition(found: Tables) -> Table:
     """Good minus random and its parts."""
     shown = [
         *columns.place(found),

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.formats import DASH
+from analysis.records.network_names import GOOD, PRETRAINED
 from analysis.report.page import columns
 from analysis.report.page.table import Cell, Column, Row, Table, table
-from analysis.tables import Analysis
+from analysis.tables import Tables
 
 
-def every(found: Analysis) -> Iterator[Table]:
+def every(found: Tables) -> Iterator[Table]:
     """Those without rows too."""
     for made in (overlap, overlap_layers, agreement, task_overlap, pretrained_overlap):
         yield made(found)
@@ -18,15 +19,15 @@ def every(found: Analysis) -> Iterator[Table]:
 
 def good(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of good masks; the files beside the page have the others."""
-    return frame[frame["network"] == "good"]
+    return frame[frame["network"] == GOOD]
 
 
-def _of(found: Analysis) -> list[Column]:
+def _of(found: Tables) -> list[Column]:
     """Whose masks, and which part of them."""
     return [*columns.place(found), columns.component()]
 
 
-def overlap(found: Analysis) -> Table:
+def overlap(found: Tables) -> Table:
     """Mean pairwise Jaccard beside the two nulls."""
     shown = [
         *_of(found),
@@ -56,7 +57,7 @@ def _defined(row: Row) -> Cell:
     return Cell(f"{row['defined']} of {row['pairs']}", row["defined"])
 
 
-def overlap_layers(found: Analysis) -> Table:
+def overlap_layers(found: Tables) -> Table:
     """The same, layer by layer."""
     shown = [
         *_of(found),
@@ -77,7 +78,7 @@ def overlap_layers(found: Analysis) -> Table:
     return table("overlap_layers", caption, good(found.overlap_layers), shown, labels=4)
 
 
-def agreement(found: Analysis) -> Table:
+def agreement(found: Tables) -> Table:
     """How far seeds agree on components, by every statistic."""
     shown = [
         *_of(found),
@@ -112,7 +113,7 @@ def _not_rejected(row: Row) -> Cell:
     return Cell(f"{count:.0f} of {row['sizes_pairs']:.0f}", count) if count == count else Cell(DASH)
 
 
-def task_overlap(found: Analysis) -> Table:
+def task_overlap(found: Tables) -> Table:
     """What the masks of two tasks share in the same seed."""
     frame = good(found.task_overlap)
     frame = frame[frame["task"] != frame["other_task"]]
@@ -137,12 +138,12 @@ def task_overlap(found: Analysis) -> Table:
     return table("task_overlap", caption, frame, shown, labels=4)
 
 
-def pretrained_overlap(found: Analysis) -> Table:
+def pretrained_overlap(found: Tables) -> Table:
     """Good magnitude masks against the largest weights of the pre-trained model."""
     frame = found.pretrained_overlap
     groups = frame.groupby(["task", "method", "size", "component", "other"], sort=False)
     frame = groups.mean(numeric_only=True).reset_index().assign(rows=groups.size().to_numpy())
-    whose = {"pretrained": "good and pre-trained", "good": "good of two seeds"}
+    whose = {PRETRAINED: "good and pre-trained", GOOD: "good of two seeds"}
     shown = [
         *columns.place(found),
         columns.word("other", "masks", words=whose),

@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.formats import DASH, number, signed
+from analysis.records.method_names import NO_METHOD
 from analysis.report.figures.drawing import task_title
 from analysis.report.page import columns
 from analysis.report.page.table import Cell, Column, Row, Table, table
 from analysis.scores.baselines import BASELINES
-from analysis.tables import Analysis
+from analysis.tables import Tables
 
 SIDES = {"pruned": ("fine-tuned", "pruned"), "retrained": ("retrained",)}
 """The two columns of scores, and the measures in each."""
@@ -17,13 +18,13 @@ SIDES = {"pruned": ("fine-tuned", "pruned"), "retrained": ("retrained",)}
 YES_NO = {True: "yes", False: "no"}
 
 
-def every(found: Analysis) -> Iterator[Table]:
+def every(found: Tables) -> Iterator[Table]:
     """Those without rows too."""
     for made in (scores, spread, null_summary, nulls, baselines):
         yield made(found)
 
 
-def scores(found: Analysis) -> Table:
+def scores(found: Tables) -> Table:
     """Mean and interval of every network: pruned and retrained side by side."""
     keys = ["task", "method", "size", "network"]
     wide = found.summary.drop_duplicates(keys)[[*keys, "weights_kept"]]
@@ -31,9 +32,9 @@ def scores(found: Analysis) -> Table:
         side = found.summary[found.summary["measure"].isin(SIDES[measure])]
         values = {value: f"{measure} {value}" for value in ("mean", "half", "n")}
         wide = wide.merge(side[[*keys, *values]].rename(columns=values), how="left")
-    wide = wide.assign(method=wide["method"].replace("", "fine-tuned"))
+    task, _, size = columns.place(found)
     shown = [
-        *columns.place(found),
+        *(task, columns.word("method", words={NO_METHOD: "fine-tuned"}), size),
         columns.word("network"),
         *(columns.within(f"{measure} mean", measure, f"{measure} half") for measure in SIDES),
         columns.share("weights_kept", "weights kept"),
@@ -52,7 +53,7 @@ def _seeds(row: Row) -> Cell:
     return Cell("/".join(map(str, counts)), float(counts[0]))
 
 
-def spread(found: Analysis) -> Table:
+def spread(found: Tables) -> Table:
     """Where the spread of a score comes from."""
     shown = [
         *columns.place(found),
@@ -72,7 +73,7 @@ def spread(found: Analysis) -> Table:
     return table("spread", caption, found.spread, shown, labels=4)
 
 
-def nulls(found: Analysis) -> Table:
+def nulls(found: Tables) -> Table:
     """Good's place among its null draws, per seed."""
     shown = [
         *columns.place(found),
@@ -92,7 +93,7 @@ def nulls(found: Analysis) -> Table:
     return table("null_tests", caption, found.null_tests, shown, labels=4)
 
 
-def null_summary(found: Analysis) -> Table:
+def null_summary(found: Tables) -> Table:
     """In how many seeds good stands out."""
 
     def tested(row: Row) -> Cell:
@@ -115,7 +116,7 @@ def null_summary(found: Analysis) -> Table:
     return table("null_summary", caption, found.null_summary, shown, labels=3)
 
 
-def baselines(found: Analysis) -> Table:
+def baselines(found: Tables) -> Table:
     """The full model against majority, a random start and a frozen encoder, per task and seed."""
     shown = [
         Column("task", lambda row: Cell(task_title(found, row["task"]))),

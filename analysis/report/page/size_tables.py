@@ -3,19 +3,19 @@
 from collections.abc import Iterator
 
 from analysis.formats import percent
-from analysis.records import network_names as networks
+from analysis.records.network_names import BAD, GOOD
 from analysis.report.page import columns
 from analysis.report.page.table import Cell, Column, Row, Table, table
-from analysis.tables import Analysis
+from analysis.tables import Tables
 
 
-def every(found: Analysis) -> Iterator[Table]:
+def every(found: Tables) -> Iterator[Table]:
     """Those without rows too."""
     for made in (sizes, size_meanings, importance_agreement):
         yield made(found)
 
 
-def importance_agreement(found: Analysis) -> Table:
+def importance_agreement(found: Tables) -> Table:
     """Whether seeds rank components alike."""
     shown = [
         *columns.place(found)[:2],
@@ -32,11 +32,13 @@ def importance_agreement(found: Analysis) -> Table:
     return table("importance_agreement", caption, found.importance_agreement, shown, labels=2)
 
 
-def sizes(found: Analysis) -> Table:
+def sizes(found: Tables) -> Table:
     """What good tickets keep, and what bad ones share with them; others keep as much of each component."""
     keys = ["task", "method", "size", "component"]
-    bad = found.sizes[found.sizes["network"].map(networks.drawn_as) == "bad"].drop_duplicates(keys)
-    good = found.sizes[found.sizes["network"] == "good"].drop(columns=["shared", "forced"])
+    bad = found.sizes[found.sizes["network"].map(lambda network: network.drawn_as) == BAD].drop_duplicates(
+        keys
+    )
+    good = found.sizes[found.sizes["network"] == GOOD].drop(columns=["shared", "forced"])
     good = good.merge(bad[[*keys, "shared", "forced"]], how="left")
     shown = [
         *columns.place(found),
@@ -61,7 +63,7 @@ def _range(row: Row) -> Cell:
     return Cell(f"{percent(row['low'], 1)} to {percent(row['high'], 1)}", row["low"])
 
 
-def size_meanings(found: Analysis) -> Table:
+def size_meanings(found: Tables) -> Table:
     """One size, four ways to say it."""
     shown = [
         *columns.place(found),

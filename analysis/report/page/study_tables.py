@@ -5,24 +5,24 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.formats import DASH, MINUS, number, signed, spanned, with_interval
-from analysis.records import method_names as variants
+from analysis.records.method_names import CHOICES
 from analysis.report.figures.drawing import task_title
 from analysis.report.page import columns
 from analysis.report.page.table import Cell, Column, Row, Table, table
 from analysis.report.words.headlines import plain
-from analysis.tables import Analysis
+from analysis.tables import Tables
 from lottery_ray.inputs.tasks import metric_name, title
 
 VERDICTS = ("supported", "contradicted")
 
 
-def every(found: Analysis) -> Iterator[Table]:
+def every(found: Tables) -> Iterator[Table]:
     """Those without rows too."""
     for made in (claims, versus_paper, choice_scores, choice_masks, setup, methods, costs):
         yield made(found)
 
 
-def claims(found: Analysis) -> Table:
+def claims(found: Tables) -> Table:
     """Each claim of the paper, and what was measured on it; of methods the plain ones."""
     shown = [
         columns.long("claim"),
@@ -50,7 +50,7 @@ def _judged(row: Row) -> Cell:
     return Cell(verdict, kind=verdict if verdict in VERDICTS else "unclear")
 
 
-def versus_paper(found: Analysis) -> Table:
+def versus_paper(found: Tables) -> Table:
     """This study's numbers beside the published ones."""
     shown = [
         Column("task", lambda row: Cell(title(row["task"]))),
@@ -73,7 +73,7 @@ def versus_paper(found: Analysis) -> Table:
     return table("versus_paper", caption, found.versus_paper, shown, labels=2)
 
 
-def choice_scores(found: Analysis) -> Table:
+def choice_scores(found: Tables) -> Table:
     """Good under a variant beside the plain method, and the gap to random under each."""
 
     def gap(prefix: str) -> Column:
@@ -104,7 +104,7 @@ def choice_scores(found: Analysis) -> Table:
     return table("choice_scores", caption, found.choice_scores, shown, labels=2)
 
 
-def choice_masks(found: Analysis) -> Table:
+def choice_masks(found: Tables) -> Table:
     """Good masks under a variant beside those of the plain method in the same seed."""
     frame = found.choice_masks
     frame = frame.assign(difference=frame["kept"] - frame["versus_kept"])
@@ -130,7 +130,7 @@ def choice_masks(found: Analysis) -> Table:
     return table("choice_masks", caption, frame, shown, labels=2)
 
 
-def setup(found: Analysis) -> Table:
+def setup(found: Tables) -> Table:
     """What was run, task by task."""
     shown = [
         Column("task", lambda row: Cell(title(row["task"]))),
@@ -153,15 +153,15 @@ def _as_is(name: str, header: str) -> Column:
     return Column(header, cell)
 
 
-def methods(found: Analysis) -> Table:
+def methods(found: Tables) -> Table:
     """How every method searched, in the words of its choices."""
 
     def choice(name: str) -> Column:
-        return Column(name.replace("_", " "), lambda row: Cell(variants.CHOICES[name].shown(row[name])))
+        return Column(name.replace("_", " "), lambda row: Cell(CHOICES[name].shown(row[name])))
 
     shown = [
         columns.word("method"),
-        *(choice(name) for name in variants.CHOICES),
+        *(choice(name) for name in CHOICES),
         Column("examples", lambda row: Cell(row["examples"] or DASH)),
     ]
     caption = (
@@ -171,7 +171,7 @@ def methods(found: Analysis) -> Table:
     return table("methods", caption, found.methods, shown)
 
 
-def costs(found: Analysis) -> Table:
+def costs(found: Tables) -> Table:
     """What nodes took, of time and of memory."""
     shown = [
         Column("task", lambda row: Cell(DASH if pd.isna(row["task"]) else title(row["task"]))),

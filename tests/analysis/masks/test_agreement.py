@@ -13,9 +13,11 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import cochrans_q
 from statsmodels.stats.inter_rater import fleiss_kappa
 
+from analysis.formats import in_words
 from analysis.masks import agreement, overlap
 from analysis.masks import groups as mask_groups
 from analysis.masks.agreement import sums
+from analysis.records.method_names import Method
 from lottery_ray import streams
 from tests import picked, released
 
@@ -116,7 +118,7 @@ def groups(tmp_path_factory: pytest.TempPathFactory) -> list[mask_groups.Group]:
 
 @pytest.fixture(scope="module")
 def agreed(groups: list[mask_groups.Group]) -> pd.DataFrame:
-    return agreement.agreement(groups)
+    return in_words(agreement.agreement(groups))
 
 
 COMPONENTS = [("heads", "heads_mlps, heads:"), ("mlp", "heads_mlps, MLPs:")]
@@ -164,7 +166,7 @@ def test_overlap_of_the_papers_masks_and_its_chance(
     groups: list[mask_groups.Group], component: str, words: str
 ) -> None:
     """protocol.md, section 8.2; its expectation is a ratio of expected overlaps."""
-    table, pairs = overlap.of_seeds(groups), overlap.of_pairs(groups)
+    table, pairs = (in_words(made) for made in (overlap.of_seeds(groups), overlap.of_pairs(groups)))
     golden = released.printed(words)
     for task in released.TASKS[:-1]:
         row = picked.row(table, task=task, network="good", component=component)
@@ -191,7 +193,7 @@ def test_other_families_are_read_the_same_way(tmp_path: Path) -> None:
     """Only heads, only MLPs, and a task that no one has heard of."""
     frame = released.frame()
     frame = frame[(frame["family"] == "heads_mlps") & (frame["task"] == "MNLI")]
-    for component, method, n in (("head", "heads", 144), ("mlp", "MLPs", 12)):
+    for component, method, n in (("head", Method("heads"), 144), ("mlp", Method("mlps"), 12)):
         table = frame[frame["component"] == component].assign(task="HANS", family="good")
         groups = mask_groups.of_seeds(released.files(table, tmp_path, method))
         (row,) = agreement.agreement(groups).to_dict("records")

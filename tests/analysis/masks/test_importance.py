@@ -13,6 +13,7 @@ from scipy import stats
 
 from analysis.masks import importance
 from analysis.records import root as records
+from analysis.records.method_names import STRUCTURED
 from lottery_ray.experiment import masks
 from lottery_ray.experiment.graph import key
 from lottery_ray.experiment.methods import Structured
@@ -52,7 +53,7 @@ class WithStates(Planted):
 def test_scores_are_those_that_the_search_first_saw(tmp_path: Path) -> None:
     root = records.read(Store.open(WithStates(tmp_path / "root").fill(STUDY)), tmp_path)
     found = importance.importance(root)
-    searches = [r for r in root.stage("search") if r.labels["method"] == "structured"]
+    searches = [r for r in root.of(Search) if r.labels["method"] == "structured"]
     assert len(found) == len(searches) * 3 * 9
     for record in searches:
         own = picked.rows(found, task=record.labels["task"], seed=record.labels["seed"])
@@ -62,7 +63,7 @@ def test_scores_are_those_that_the_search_first_saw(tmp_path: Path) -> None:
             cells = picked.rows(own, component=component)
             np.testing.assert_array_equal(cells["score"], rng.random(kept.shape, np.float32).ravel())
             np.testing.assert_array_equal(cells["kept"], kept.ravel())
-    assert set(found["method"]) == {"structured"}
+    assert set(found["method"]) == {STRUCTURED}
     assert set(importance.agreement(found)["seeds"]) == {3}
 
 

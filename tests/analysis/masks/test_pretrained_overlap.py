@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from analysis.masks.pretrained_overlap import COLUMNS, pretrained_overlap
+from analysis.records.method_names import MAGNITUDE
+from analysis.records.network_names import GOOD, PRETRAINED, STOPPING, Size
 from analysis.records.root import MaskFile
 from lottery_ray.experiment import masks
 from tests import picked
@@ -26,14 +28,14 @@ def made(folder: Path, own: float, common: float) -> list[MaskFile]:
     files = []
     for seed, size in ((1, 30_000), (2, 30_000), (3, 24_000)):
         tuned = start + common * moved + own * rng.normal(size=N)
-        for network, values in (("good", tuned), ("pretrained", start)):
+        for network, values in ((GOOD, tuned), (PRETRAINED, start)):
             kept = largest(values, size)
             halves = [
                 masks.Part("weight", i, "weight", (N // 2,), part) for i, part in enumerate(np.split(kept, 2))
             ]
             path = folder / f"{network} {seed}.arrow"
             masks.write(masks.to_table(tuple(halves), "k", dict.fromkeys(masks.IDENTITY)), path)
-            files.append(MaskFile("sst2", seed, "magnitude", "stopping", network, 0, path))
+            files.append(MaskFile("sst2", seed, MAGNITUDE, STOPPING, network, 0, path))
     return files
 
 
@@ -49,13 +51,13 @@ def test_what_seeds_share_beyond_the_pretrained_mask(tmp_path: Path, common: flo
     assert len(table) == 3 + 3
     for seed in (1, 2, 3):
         row = picked.row(table, seed=seed, other="pretrained")
-        good, start = by_name["good", seed], by_name["pretrained", seed]
+        good, start = by_name[GOOD, seed], by_name[PRETRAINED, seed]
         assert row["jaccard"] == (good & start).sum() / (good | start).sum()
         assert row["jaccard"] > row["chance_high"] > row["chance"]
     for seed, other_seed in ((1, 2), (1, 3), (2, 3)):
         row = picked.row(table, seed=seed, other_seed=other_seed, other="good")
-        one, other = by_name["good", seed], by_name["good", other_seed]
-        stratum = by_name["pretrained", seed] * 2 + by_name["pretrained", other_seed]
+        one, other = by_name[GOOD, seed], by_name[GOOD, other_seed]
+        stratum = by_name[PRETRAINED, seed] * 2 + by_name[PRETRAINED, other_seed]
         cells = [(one[stratum == s], other[stratum == s]) for s in np.unique(stratum)]
         expected = sum(a.sum() * b.sum() / a.size for a, b in cells)
         most = sum(min(a.sum(), b.sum()) for a, b in cells)
@@ -76,11 +78,11 @@ def test_masks_that_are_random_within_the_strata_share_nothing_beyond(tmp_path: 
     for seed in range(4):
         model = largest(start, 20_000)
         good = np.where(model, rng.random(N) < 0.8, rng.random(N) < 0.1)
-        for network, kept in (("good", good), ("pretrained", model)):
+        for network, kept in ((GOOD, good), (PRETRAINED, model)):
             path = tmp_path / f"{network} {seed}.arrow"
             part = masks.Part("weight", 0, "weight", (N,), kept)
             masks.write(masks.to_table((part,), "k", dict.fromkeys(masks.IDENTITY)), path)
-            files.append(MaskFile("HANS", seed, "magnitude", "0.5", network, 0, path))
+            files.append(MaskFile("HANS", seed, MAGNITUDE, Size(0.5), network, 0, path))
     pairs = picked.rows(pretrained_overlap(files), other="good")
     assert len(pairs) == 6
     assert pairs["ratio"].between(0.98, 1.02).all()
@@ -89,6 +91,6 @@ def test_masks_that_are_random_within_the_strata_share_nothing_beyond(tmp_path: 
 
 
 def test_without_pretrained_masks_there_is_nothing(tmp_path: Path) -> None:
-    files = [file for file in made(tmp_path, 1, 0) if file.network == "good"]
+    files = [file for file in made(tmp_path, 1, 0) if file.network == GOOD]
     table = pretrained_overlap(files)
     assert (len(table), list(table.columns)) == (0, COLUMNS)

@@ -9,6 +9,8 @@ import torch
 from transformers.models.auto import AutoModelForSequenceClassification
 
 from analysis.masks import survival
+from analysis.records.method_names import MAGNITUDE
+from analysis.records.network_names import GOOD, STOPPING
 from analysis.records.root import MaskFile
 from lottery_ray.experiment import masks
 from lottery_ray.networks import weights as models
@@ -96,7 +98,7 @@ def test_shares_of_random_masks_of_weights(tmp_path: Path) -> None:
         expected.append(np.concatenate([piece.ravel() for piece in pieces]).mean())
         path = tmp_path / f"{seed}.arrow"
         masks.write(masks.to_table(mask, "k", IDENTITY), path)
-        files.append(MaskFile("sst2", seed, "magnitude", "stopping", "good", 0, path))
+        files.append(MaskFile("sst2", seed, MAGNITUDE, STOPPING, GOOD, 0, path))
     kept = survival.kept(files, width)
     table = survival.survival(kept)
     assert len(table) == layers * width + layers

@@ -6,7 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.formats import in_words
 from analysis.masks.task_overlap import task_overlap
+from analysis.records.method_names import Method
+from analysis.records.network_names import GOOD, STOPPING
 from analysis.records.root import MaskFile
 from lottery_ray.experiment import masks
 from tests import picked, released
@@ -16,7 +19,7 @@ from tests import picked, released
 def found(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     frame = released.frame()
     good = frame[frame["family"].isin(["heads_mlps", "heads_mlps_random"])]
-    return task_overlap(released.files(good, tmp_path_factory.mktemp("masks")))
+    return in_words(task_overlap(released.files(good, tmp_path_factory.mktemp("masks"))))
 
 
 @pytest.mark.parametrize(("component", "block"), [("heads", 0), ("mlp", 1)])
@@ -53,7 +56,7 @@ def test_only_seeds_that_have_both_tasks_count(tmp_path: Path) -> None:
             mask = masks.structured_mask(heads, np.ones(3, bool))
             path = tmp_path / f"{task} {seed}.arrow"
             masks.write(masks.to_table(mask, "k", dict.fromkeys(masks.IDENTITY)), path)
-            files.append(MaskFile(task, seed, "heads", "stopping", "good", 0, path))
+            files.append(MaskFile(task, seed, Method("heads"), STOPPING, GOOD, 0, path))
             kept[task, seed] = heads
     table = task_overlap(files)
     shared = [int((kept["sst2", seed] & kept["HANS", seed]).sum()) for seed in (2, 3)]

@@ -10,6 +10,7 @@ from lottery_ray.errors import InputError
 from lottery_ray.experiment.graph import Node
 from lottery_ray.experiment.nodes import Pretrain
 from lottery_ray.experiment.study import PRESETS
+from lottery_ray.storage.attempt import begin
 from lottery_ray.storage.published import Published
 from lottery_ray.storage.store import Store
 from tests.planted import Planted
@@ -97,6 +98,6 @@ def test_published_records_among_a_studys_own_are_refused(tmp_path: Path) -> Non
     root = Planted(tmp_path).fill(STUDY)
     store = Store.open(root)
     node = Published("0" * 64, "no_mask", "acceptability", None, "", "full")
-    store.begin(node).publish({"measure": "fine-tuned", "mean": 0.5, "sd": 0.1, "n": 5}, {}, {})
+    begin(store, node).publish({"measure": "fine-tuned", "mean": 0.5, "sd": 0.1, "n": 5}, {}, {})
     with pytest.raises(InputError, match="a root of their own"):
         analyse(root)

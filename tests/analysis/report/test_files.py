@@ -32,7 +32,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
 
 
 def frames(found: Analysis) -> dict[str, pd.DataFrame]:
-    every = {field.name: getattr(found, field.name) for field in fields(found)}
+    every = {field.name: getattr(found, field.name) for field in fields(found.facts)}
     return {name: frame for name, frame in every.items() if isinstance(frame, pd.DataFrame)}
 
 
@@ -49,9 +49,9 @@ def columns(made: str) -> int:
 
 
 def test_every_table_is_a_latex_file(found: Analysis, tmp_path: Path) -> None:
-    latex.write(found, tmp_path)
+    latex.write_latex(found.facts, tmp_path)
     assert {path.stem for path in tmp_path.glob("*.tex")} == set(frames(found))
-    shown = {table.name for table in tables.every(found)}
+    shown = {table.name for table in tables.every(found.facts)}
     assert shown <= set(frames(found))
     for path in tmp_path.glob("*.tex"):
         made = path.read_text()
@@ -67,7 +67,7 @@ def test_every_table_is_a_latex_file(found: Analysis, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(PDFLATEX is None, reason="no pdflatex on this machine")
 def test_latex_reads_every_table(found: Analysis, tmp_path: Path) -> None:
-    latex.write(found, tmp_path)
+    latex.write_latex(found.facts, tmp_path)
     inputs = "".join(rf"\input{{{path.stem}}}\clearpage" for path in sorted(tmp_path.glob("*.tex")))
     (tmp_path / "all.tex").write_text(DOCUMENT % inputs)
     command = [str(PDFLATEX), "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
@@ -119,7 +119,7 @@ def test_escaped_text_holds_no_command_of_its_own(text: str) -> None:
 
 def test_every_table_can_be_made_again_from_the_tidy_one(found: Analysis, tmp_path: Path) -> None:
     """Read back from its file; every number to the last bit, and each once."""
-    tidy.write(found, tmp_path / "numbers.parquet")
+    tidy.write_parquet(found.facts, tmp_path / "numbers.parquet")
     long = pd.read_parquet(tmp_path / "numbers.parquet")
     assert list(long.columns) == tidy.COLUMNS
     assert not long.duplicated(["table", "row", "quantity"]).any()
@@ -149,7 +149,7 @@ def assert_made_again(part: pd.DataFrame, table: pd.DataFrame) -> None:
 
 
 def test_labels_of_the_tidy_table_are_whole_numbers_or_missing(found: Analysis) -> None:
-    long = tidy.tidy(found)
+    long = tidy.long_table(found.facts)
     assert long["seed"].dtype == pd.Int64Dtype()
     assert long["value"].dtype == np.float64
     assert set(long.loc[long["table"] == "gaps", "seed"].isna()) == {True}
