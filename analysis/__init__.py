@@ -18,7 +18,7 @@ from analysis.comparison import Comparison
 from analysis.masks.chance import chance_jaccard
 from analysis.notebook import Analysis, analyse, compare, draw, tidy
 from analysis.report.figures.drawing import Drawing
-from analysis.scores.effects import effect, seeds_needed
+from analysis.scores.paired_tests import effect, seeds_needed
 from analysis.scores.statistics import t_interval
 
 __all__ = [

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.formats import rows
-from analysis.scores.welch import welch
+from analysis.scores.statistics import welch
 from analysis.tables import Tables
 from lottery_ray.errors import InputError
 from lottery_ray.inputs.tasks import METRIC_NAMES, title

@@ -10,8 +10,7 @@ import pandas as pd
 from analysis.masks import importance, overlap, survival
 from analysis.masks.agreement import agreement
 from analysis.masks.groups import of_seeds
-from analysis.masks.pretrained_overlap import pretrained_overlap
-from analysis.masks.task_overlap import task_overlap
+from analysis.masks.overlap_of_others import pretrained_overlap, task_overlap
 from analysis.paper import choices, published
 from analysis.paper.judged import claims
 from analysis.paper.versus import versus_paper
@@ -22,13 +21,12 @@ from analysis.records.size_meanings import size_meanings
 from analysis.records.sizes import extremes, sizes, survivors
 from analysis.scores import nulls, statistics
 from analysis.scores.across_tasks import across_tasks
-from analysis.scores.averages import averages
 from analysis.scores.baselines import baselines, judged
 from analysis.scores.composition import composition
 from analysis.scores.gaps import gaps as paired_gaps
 from analysis.scores.gaps import unpaired_gaps
 from analysis.scores.scores import scores
-from analysis.scores.spread import spread
+from analysis.scores.summaries import averages, spread
 from lottery_ray.storage.published import Published
 from lottery_ray.storage.store import Store
 

@@ -13,6 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from analysis.formats import grouped, number
+from analysis.levels import CONFIDENCE
 from analysis.paper import evidence
 from analysis.paper.stated import (
     CONTRADICTED,
@@ -30,7 +31,6 @@ from analysis.paper.stated import (
 from analysis.records.method_names import MAGNITUDE, NO_METHOD, STRUCTURED, Method
 from analysis.records.network_names import BAD, RANDOM, STOPPING, WHOLE
 from analysis.scores.across_tasks import model
-from analysis.scores.statistics import CONFIDENCE
 
 COLUMNS = [
     "claim",

@@ -6,11 +6,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.levels import CONFIDENCE
 from analysis.records.method_names import NO_METHOD, Method
 from analysis.records.network_names import FULL, MAJORITY, STOPPING, WHOLE, Network
 from analysis.records.root import Root
 from analysis.scores.scores import MEASURES
-from analysis.scores.statistics import CONFIDENCE, INTERVAL, NETWORK, Interval
+from analysis.scores.statistics import INTERVAL, NETWORK, Interval
 from lottery_ray.inputs.tasks import order
 from lottery_ray.storage.published import Published
 from lottery_ray.storage.store import Record

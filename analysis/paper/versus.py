@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.formats import rows
 from analysis.records.method_names import MAGNITUDE, PUBLISHED_METHODS, STRUCTURED
 from analysis.records.network_names import BAD, PUBLISHED_NETWORKS, RANDOM, STOPPING, WHOLE, Network
-from analysis.scores.welch import welch
+from analysis.scores.statistics import welch
 from lottery_ray.experiment.draws import PAPER_SEEDS
 
 NETWORK = ["task", "method", "network", "measure"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from analysis.formats import in_words
-from analysis.report.page import tables
+from analysis.report.page.sections import every_table
 from analysis.report.page.table import Table, plain
 from analysis.tables import Tables
 
@@ -38,7 +38,7 @@ SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
 
 def write_latex(found: Tables, folder: Path) -> None:
     """NAME.tex beside NAME.csv, for every data frame of the analysis."""
-    shown = {table.name: table for table in tables.every(found)}
+    shown = {table.name: table for table in every_table(found)}
     for field in fields(found):
         if isinstance(frame := getattr(found, field.name), pd.DataFrame):
             made = latex(shown.get(field.name) or plain(field.name, in_words(frame)))

@@ -9,8 +9,8 @@ from scipy import stats
 from statsmodels.stats.oneway import anova_generic
 
 from analysis.formats import grouped
+from analysis.levels import CONFIDENCE
 from analysis.scores.gaps import COMPARISON
-from analysis.scores.statistics import CONFIDENCE
 
 MEAN = ["mean", "se", "df", "low", "high", "p"]
 TASKS = ["task_f", "task_p", "between_sd", "wide_low", "wide_high"]

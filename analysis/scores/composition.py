@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.levels import CONFIDENCE
 from analysis.records.network_names import GOOD, LAYER_MATCHED, PRETRAINED, RANDOM, named
-from analysis.scores.statistics import CELL, CONFIDENCE, INTERVAL, paired, t_interval, verdict
+from analysis.scores.statistics import CELL, INTERVAL, paired, t_interval, verdict
 
 SPLITS = {
     LAYER_MATCHED: ("the layer profile", "which components"),

@@ -9,23 +9,22 @@ import pandas as pd
 from scipy import stats
 
 from analysis.formats import grouped, rows
+from analysis.levels import CONFIDENCE
 from analysis.records.method_names import NO_METHOD, is_good_again
 from analysis.records.network_names import FULL, GOOD, WHOLE, Network
 from analysis.records.root import Root
 from analysis.scores import dev_sets as devset
-from analysis.scores.effects import effect, seeds_needed, varies
-from analysis.scores.sign_flips import least, sign_flips
+from analysis.scores.paired_tests import effect, holm, least, seeds_needed, sign_flips, t_test
 from analysis.scores.statistics import (
     CELL,
-    CONFIDENCE,
     INTERVAL,
     NETWORK,
     Interval,
     paired,
     t_interval,
     verdict,
+    welch,
 )
-from analysis.scores.welch import welch
 
 COMPARISON = ["method", "size", "measure", "network", "versus"]
 TESTS = ["effect", "effect_low", "effect_high", "t_p", "t_p_holm", "p", "p_least", "p_holm", "p_holm_least"]
@@ -110,13 +109,6 @@ def _tested(network: Network, differences: np.ndarray) -> dict[str, Any]:
     return row
 
 
-def t_test(gap: Interval) -> float:
-    """Two-sided p of a mean of 0; NaN for one value, and where there is no spread."""
-    if not varies(gap):
-        return np.nan
-    return float(2 * stats.t.sf(abs(gap.mean) * np.sqrt(gap.n) / gap.sd, gap.n - 1))
-
-
 def _unpaired(one: dict[str, Any], other: dict[str, Any]) -> Interval:
     n, sd, mean = min(one["n"], other["n"]), one["sd"] + other["sd"], one["mean"] - other["mean"]
     if n == 1:
@@ -137,15 +129,6 @@ def _corrected(table: pd.DataFrame) -> pd.DataFrame:
                 least_p = holm(group["p_least"].to_numpy(np.float64))
                 table.loc[group.index, "p_holm_least"] = least_p
     return table
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """p corrected for how many they are (Holm 1979). p: float (tests,). That of statsmodels collects garbage
-    at every call, which would take longer than all else here."""
-    order = p.argsort()
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
-    return corrected
 
 
 def _left_out(scores: pd.DataFrame, root: Root) -> LeftOut:

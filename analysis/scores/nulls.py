@@ -4,13 +4,13 @@ import numpy as np
 import pandas as pd
 
 from analysis.formats import grouped
+from analysis.levels import SIGNIFICANT
 from analysis.records.method_names import is_good_again
 from analysis.records.network_names import Network
 from analysis.records.root import Root
 from lottery_ray.experiment.nodes import NullDraws
 
 GROUP = ["task", "method", "size", "kind"]
-SIGNIFICANT = 0.05
 
 
 def draws(root: Root) -> pd.DataFrame:

@@ -9,13 +9,15 @@ import pandas as pd
 from scipy import stats
 
 from analysis.formats import grouped
+from analysis.levels import CONFIDENCE
 from analysis.records.method_names import NO_METHOD, is_good_again
 from analysis.records.network_names import FULL, Network
 
-CONFIDENCE = 0.95
 NETWORK = ["task", "method", "size", "network", "measure"]
 CELL = ["task", "method", "size", "measure"]
 INTERVAL = ["n", "mean", "sd", "half", "low", "high"]
+Sample = tuple[float, float, float]
+"""Number of values, mean, sample standard deviation."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,18 @@ def t_interval(values: np.ndarray) -> Interval:
     sd = float(np.std(values, ddof=1))
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / np.sqrt(n)
     return Interval(n, float(np.mean(values)), sd, float(half))
+
+
+def welch(one: Sample, other: Sample) -> dict[str, float]:
+    """difference (one less other) and low, high, its 95% interval (Welch 1947, degrees of freedom of
+    Satterthwaite 1946); NaN where a spread is not known, or neither varies."""
+    difference = one[1] - other[1]
+    parts = [sd**2 / n for n, _, sd in (one, other)]
+    if not sum(parts) > 0:
+        return {"difference": difference, "low": np.nan, "high": np.nan}
+    df = sum(parts) ** 2 / sum(part**2 / (n - 1) for part, (n, _, _) in zip(parts, (one, other), strict=True))
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, df)) * np.sqrt(sum(parts))
+    return {"difference": difference, "low": difference - half, "high": difference + half}
 
 
 def by_seed(scores: pd.DataFrame) -> pd.DataFrame:

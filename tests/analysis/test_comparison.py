@@ -15,7 +15,7 @@ from scipy import stats
 
 from analysis import Comparison, analyse, compare
 from analysis.report import write as report
-from analysis.scores.welch import welch
+from analysis.scores.statistics import welch
 from lottery_ray.experiment.study import PRESETS
 from tests.places import JOBS
 from tests.planted import Planted, quality

@@ -19,6 +19,7 @@ from scipy import stats
 
 from analysis import Analysis, analyse, chance_jaccard
 from analysis.formats import rows
+from analysis.levels import CONFIDENCE
 from analysis.masks import chance, overlap
 from analysis.records.network_names import GOOD
 from analysis.report import figures, page, terminal
@@ -66,7 +67,7 @@ def found(root: str) -> Analysis:
 @pytest.mark.parametrize("n", [2, 3, 5, 30])
 def test_t_interval_is_scipys(n: int) -> None:
     values = streams.generator("interval", n).normal(0.7, 0.1, n)
-    expected = stats.ttest_1samp(values, 0).confidence_interval(statistics.CONFIDENCE)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(CONFIDENCE)
     interval = statistics.t_interval(values)
     assert [interval.low, interval.high] == pytest.approx([expected.low, expected.high])
 
@@ -96,7 +97,7 @@ def row_of(table: pd.DataFrame, **labels: str) -> dict[str, Any]:
 def test_gaps_are_paired_by_seed(found: Analysis, task: str, method: str, versus: str) -> None:
     good = scores_of(found, "good", "retrained", task, method)
     other = scores_of(found, versus, "retrained", task, method)
-    expected = stats.ttest_rel(good, other).confidence_interval(statistics.CONFIDENCE)
+    expected = stats.ttest_rel(good, other).confidence_interval(CONFIDENCE)
     gap = row_of(found.gaps, task=task, method=method, measure="retrained", network="good", versus=versus)
     np.testing.assert_allclose([gap["low"], gap["high"]], [expected.low, expected.high])
     assert gap["verdict"] == "good higher"  # planted far apart

@@ -15,12 +15,12 @@ from scipy import stats
 
 from analysis import Analysis, analyse
 from analysis.formats import rows
+from analysis.levels import CONFIDENCE
 from analysis.masks.overlap import chance_jaccard
 from analysis.records import method_names as variants
 from analysis.report import page, terminal
 from analysis.report import write as report
 from analysis.report.words import cautions, conclusions
-from analysis.scores import statistics
 from analysis.scores.composition import TOTAL, ratio
 from analysis.scores.nulls import tests as null_tests
 from analysis.tables import tables_of
@@ -231,7 +231,7 @@ def test_good_is_compared_with_every_network(
     methods = dict(zip(found.scores["node"], found.scores["method"], strict=True))
     good, other = of("good", "pretrained"), of(kind, start)
     test = stats.ttest_rel(list(good.values()), list(other.values()))
-    expected = test.confidence_interval(statistics.CONFIDENCE)
+    expected = test.confidence_interval(CONFIDENCE)
     labels = {"task": "acceptability", "method": "magnitude", "size": size, "measure": "retrained"}
     gap = row_of(found.gaps, network="good", versus=versus, **labels)
     np.testing.assert_allclose([gap["low"], gap["high"]], [expected.low, expected.high])

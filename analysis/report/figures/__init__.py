@@ -9,12 +9,10 @@ import matplotlib as mpl
 from analysis.report.figures import (
     gaps,
     importance,
-    nulls,
     overlap,
     paper,
     scores,
     searches,
-    spread,
     survival,
     tasks,
 )
@@ -27,7 +25,7 @@ FAST = {"compress_level": 1}
 
 def draw(found: Tables) -> list[Drawing]:
     """All figures that the tables have data for."""
-    subjects = (gaps, scores, spread, nulls, paper, overlap, tasks, survival, importance, searches)
+    subjects = (gaps, scores, paper, overlap, tasks, survival, importance, searches)
     with mpl.rc_context(STYLE):
         return [drawing for subject in subjects for drawing in subject.draw(found)]
 

@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from analysis.formats import MINUS
 from analysis.records.network_names import FULL, Network
 from analysis.report.figures.drawing import Drawing
-from analysis.report.page import tables
 from analysis.report.page.claims import quotes
-from analysis.report.page.sections import sections
+from analysis.report.page.sections import every_table, sections
 from analysis.report.page.template import rendered
 from analysis.report.words import cautions, conclusions
 from analysis.report.words.headlines import headlines
@@ -25,7 +24,7 @@ class Finding:
 
 def render(found: Tables, drawn: list[Drawing]) -> str:
     """The page, with its style, tables and figures inside it."""
-    made = tables.every(found)
+    made = every_table(found)
     headline = next((drawing for drawing in drawn if drawing.group == "gaps" and not drawing.folded), None)
     return rendered(
         "report.html.j2",

@@ -4,7 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.report.figures.drawing import Drawing
+from analysis.report.page import gap_tables, mask_tables, score_tables, size_tables, study_tables
 from analysis.report.page.table import Table
+from analysis.tables import Tables
+
+SUBJECTS = (score_tables, gap_tables, mask_tables, size_tables, study_tables)
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,11 @@ PLANS = (
     Plan("searches", "Searches", empty="No search is recorded."),
     Plan("setup", "What was run", ("setup", "methods", "costs")),
 )
+
+
+def every_table(found: Tables) -> list[Table]:
+    """One per data frame that the page shows; those without rows too."""
+    return [table for subject in SUBJECTS for table in subject.every(found)]
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,8 @@
 """What a reader must know before believing a number: how many seeds, what was searched on, what is odd."""
 
 from analysis.formats import grouped, listed
+from analysis.levels import CONFIDENCE, SIGNIFICANT
 from analysis.records.network_names import NO_NETWORK
-from analysis.scores.nulls import SIGNIFICANT
-from analysis.scores.statistics import CONFIDENCE
 from analysis.tables import Tables
 from lottery_ray.experiment.checks import FEW
 from lottery_ray.inputs.tasks import title

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from analysis import Analysis, analyse
 from analysis.report import latex, tidy
-from analysis.report.page import tables
+from analysis.report.page.sections import every_table
 from analysis.report.page.table import Cell, Table, plain
 from lottery_ray.experiment.study import PRESETS
 from tests.planted import Planted
@@ -51,7 +51,7 @@ def columns(made: str) -> int:
 def test_every_table_is_a_latex_file(found: Analysis, tmp_path: Path) -> None:
     latex.write_latex(found.facts, tmp_path)
     assert {path.stem for path in tmp_path.glob("*.tex")} == set(frames(found))
-    shown = {table.name for table in tables.every(found.facts)}
+    shown = {table.name for table in every_table(found.facts)}
     assert shown <= set(frames(found))
     for path in tmp_path.glob("*.tex"):
         made = path.read_text()

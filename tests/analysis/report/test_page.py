@@ -22,8 +22,8 @@ from analysis import analyse
 from analysis.records.network_names import STOPPING
 from analysis.report import figures
 from analysis.report import write as report
-from analysis.report.page import columns, tables
-from analysis.report.page.sections import PLANS
+from analysis.report.page import columns
+from analysis.report.page.sections import PLANS, every_table
 from analysis.report.page.table import table as tabulated
 from lottery_ray.experiment.nodes import Finetune, Pretrain
 from lottery_ray.experiment.study import PRESETS, RELEASED
@@ -150,7 +150,7 @@ def test_the_page_says_what_it_found(index: Path) -> None:
 def test_every_table_and_figure_has_a_place(index: Path) -> None:
     """A data frame that the page shows is in some section, with its files, and so is every figure."""
     found = analyse(str(index.parents[1]))
-    made = tables.every(found.facts)
+    made = every_table(found.facts)
     assert {table.name for table in made} == {"claims", *(name for plan in PLANS for name in plan.tables)}
     references = Page(index.read_text()).references
     for table in made:

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.anova import anova_lm
 
+from analysis.levels import CONFIDENCE
 from analysis.scores.across_tasks import COLUMNS, across_tasks, model
 from analysis.scores.gaps import COMPARISON
-from analysis.scores.spread import COLUMNS as SPREAD
-from analysis.scores.spread import spread
-from analysis.scores.statistics import CONFIDENCE, NETWORK
+from analysis.scores.statistics import NETWORK
+from analysis.scores.summaries import SPREAD, spread
 from lottery_ray import streams
 
 ROUNDS = 2000

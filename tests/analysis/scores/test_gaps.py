@@ -13,16 +13,27 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from analysis.formats import rows
+from analysis.levels import CONFIDENCE
 from analysis.records import root as records
 from analysis.records.method_names import MAGNITUDE
 from analysis.records.network_names import BAD, GOOD, RANDOM, STOPPING, Network
 from analysis.records.root import Root
 from analysis.scores import dev_sets as devset
-from analysis.scores.effects import MOST_SEEDS, POWER, effect, seeds_needed
-from analysis.scores.gaps import COMPARISON, GAP, INDEPENDENT, gaps, holm, t_test, unpaired_gaps
+from analysis.scores.gaps import COMPARISON, GAP, INDEPENDENT, gaps, unpaired_gaps
+from analysis.scores.paired_tests import (
+    DRAWS,
+    EXACT,
+    MOST_SEEDS,
+    POWER,
+    effect,
+    holm,
+    least,
+    seeds_needed,
+    sign_flips,
+    t_test,
+)
 from analysis.scores.scores import scores
-from analysis.scores.sign_flips import DRAWS, EXACT, least, sign_flips
-from analysis.scores.statistics import CONFIDENCE, UNDECIDED, summary, t_interval
+from analysis.scores.statistics import UNDECIDED, summary, t_interval
 from lottery_ray import streams
 from lottery_ray.experiment.study import PRESETS
 from lottery_ray.storage.store import Store

@@ -1,4 +1,6 @@
-"""Good masks against those of the largest pre-trained weights, and what seeds share beyond them.
+"""What masks share with others than those of more seeds: of other tasks, and of pre-trained weights.
+
+Tasks are compared seed by seed (the paper's Figure 5 and Appendix G).
 
 A good magnitude mask resembles the pre-trained mask P of its seed: as many of the pre-trained model's
 largest weights. Two seeds then share much without any agreement of their own. So their overlap is set beside
@@ -7,29 +9,90 @@ in both P's, in one alone, in the other alone, in neither. (Each seed has its ow
 within a stratum, what two such masks share is hypergeometric.)
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
-from itertools import permutations
+from itertools import combinations_with_replacement, permutations
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from analysis.masks import bits, chance
+from analysis.masks.bits import Counts
 from analysis.masks.groups import by_place, pruned
 from analysis.masks.kernels import Integers
 from analysis.records.method_names import Method
-from analysis.records.network_names import GOOD, PRETRAINED
+from analysis.records.network_names import GOOD, PRETRAINED, Network, Size
 from analysis.records.root import MaskFile
 
-COLUMNS = [
+TASK_COLUMNS = [
+    *("method", "size", "network", "component", "task", "other_task", "seeds", "n"),
+    *("both", "both_sd", "jaccard", "chance_both", "chance_both_low", "chance_both_high", "ratio"),
+]
+PRETRAINED_COLUMNS = [
     *("task", "method", "size", "component", "seed", "other_seed", "other", "n", "kept", "other_kept"),
     *("both", "jaccard", "chance_both", "chance", "chance_low", "chance_high"),
     *("beyond_both", "beyond_chance", "beyond_low", "beyond_high", "largest", "ratio", "share"),
 ]
+Where = tuple[Method, Size, Network]
+
+
+def task_overlap(files: Sequence[MaskFile]) -> pd.DataFrame:
+    """Every two tasks of one method, size and network, each pair once, with the same seed on both sides:
+    columns TASK_COLUMNS. files: see `Root.masks`.
+
+    seeds: that have both masks; n: components. both, both_sd: mean over seeds of how many both masks keep,
+    and sd (ddof 1); jaccard: mean. chance_both and its 95% interval: of that mean, if the masks of every
+    seed are random ones of their sizes, independent of each other (see `chance.shared`). ratio: both /
+    chance_both. Of a task and itself, both is what its masks keep, and there is no chance.
+
+    Raises InputError if masks of one seed have different shapes.
+    """
+    rows = []
+    for where, by_seed in _by_seed(files).items():
+        counted = [(list(tasks), bits.count(list(tasks.values()))) for tasks in by_seed.values()]
+        for component in pruned(where[0], counted[0][1]):
+            for pair, found in _pairs(counted, component).items():
+                rows.append((*where, component, *pair, len(found), *_task_row(np.array(found), *pair)))
+    return pd.DataFrame(rows, columns=TASK_COLUMNS)
+
+
+def _by_seed(files: Sequence[MaskFile]) -> dict[Where, dict[int, dict[str, Path]]]:
+    """{(method, size, network): {seed: {task: path}}}."""
+    found: dict[Where, dict[int, dict[str, Path]]] = defaultdict(lambda: defaultdict(dict))
+    for (task, method, size, network), by_seed in by_place(files).items():
+        for seed, file in by_seed.items():
+            found[method, size, network][seed][task] = file.path
+    return found
+
+
+def _pairs(
+    counted: list[tuple[list[str], Counts]], component: str
+) -> dict[tuple[str, str], list[tuple[int, int, int, int]]]:
+    """{(task, other task): (n, kept, other kept, both) of every seed}."""
+    found = defaultdict(list)
+    for tasks, every in counted:
+        counts = every.of(component)
+        n, both = int(counts.n.sum()), counts.both.sum(axis=0)
+        for i, j in combinations_with_replacement(range(len(tasks)), 2):
+            found[tasks[i], tasks[j]].append((n, int(both[i, i]), int(both[j, j]), int(both[i, j])))
+    return found
+
+
+def _task_row(found: np.ndarray, task: str, other_task: str) -> tuple[float, ...]:
+    """The columns from n on. found: int (seeds, 4)."""
+    n, kept, other_kept, both = found.T
+    shared, sd = both.mean(), pd.Series(both).std()
+    index = pd.Series(chance.jaccard(both, kept + other_kept)).mean()
+    if task == other_task:
+        return n[0], shared, sd, index, *[np.nan] * 4
+    null = chance.shared(n, kept, other_kept)
+    expected, low, high = (value / len(found) for value in (null.mean, *null.interval))
+    return n[0], shared, sd, index, expected, low, high, shared / expected if expected else np.nan
 
 
 def pretrained_overlap(files: Sequence[MaskFile]) -> pd.DataFrame:
-    """Per task, method and size that has pre-trained masks, two kinds of rows: columns COLUMNS.
+    """Per task, method and size that has pre-trained masks, two kinds of rows: columns PRETRAINED_COLUMNS.
 
     other PRETRAINED: the good mask of a seed against its own P. other GOOD: the good masks of two seeds.
     n, kept, other_kept, both, jaccard: of weights. chance_*: of masks of the same sizes, as in
@@ -44,11 +107,11 @@ def pretrained_overlap(files: Sequence[MaskFile]) -> pd.DataFrame:
         seeds = [seed for seed in goods if seed in models]
         if network == PRETRAINED and seeds:
             paths = [by_seed[seed].path for by_seed in (goods, models) for seed in seeds]
-            rows += [(task, method, size, *row) for row in _rows(method, seeds, paths)]
-    return pd.DataFrame(rows, columns=COLUMNS)
+            rows += [(task, method, size, *row) for row in _pretrained_rows(method, seeds, paths)]
+    return pd.DataFrame(rows, columns=PRETRAINED_COLUMNS)
 
 
-def _rows(method: Method, seeds: list[int], paths: list[Path]) -> list[tuple[object, ...]]:
+def _pretrained_rows(method: Method, seeds: list[int], paths: list[Path]) -> list[tuple[object, ...]]:
     """paths: the good masks of the seeds, then their P's."""
     k, rows = len(seeds), []
     triples = [(i, k + i, k + j) for i, j in permutations(range(k), 2)]

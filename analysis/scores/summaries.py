@@ -1,4 +1,8 @@
-"""Where scores vary: from seed to seed, from random draw to draw, and with the examples of the dev set."""
+"""Scores summed up: their means over tasks, and where they vary.
+
+Means over tasks are as the last column of the paper's tables has them. Scores vary from seed to seed, from
+random draw to draw, and with the examples of the dev set.
+"""
 
 from typing import Any
 
@@ -6,13 +10,38 @@ import numpy as np
 import pandas as pd
 
 from analysis.formats import grouped
+from analysis.records.method_names import NO_METHOD
+from analysis.records.network_names import MAJORITY, WHOLE
 from analysis.scores.statistics import NETWORK
 
-COLUMNS = [*NETWORK, "seeds", "draws", "mean", "seed_sd", "draw_sd", "dev_se"]
+AVERAGED = ["method", "size", "network", "measure"]
+SPREAD = [*NETWORK, "seeds", "draws", "mean", "seed_sd", "draw_sd", "dev_se"]
+
+
+def averages(summary: pd.DataFrame, tasks: pd.DataFrame) -> pd.DataFrame:
+    """One row per network and measure: columns AVERAGED, tasks, mean, conclusive_tasks, conclusive_mean.
+
+    mean: of the tasks' mean scores, all of them; conclusive_mean: of those tasks that conclusions are drawn
+    from. Tasks weigh equally, whatever their metrics. Only networks of the same number of tasks compare;
+    `across_tasks` compares them. The majority baseline is a network, too. summary: see `statistics.summary`;
+    tasks: see `baselines.judged`.
+    """
+    baseline: dict[str, Any] = {"method": NO_METHOD, "size": WHOLE, "network": MAJORITY, "measure": ""}
+    majority = tasks[["task", "majority"]].rename(columns={"majority": "mean"}).assign(**baseline)
+    conclusive = tasks.loc[tasks["conclusive"].astype(bool), "task"]
+    named = pd.concat([frame for frame in (summary, majority) if len(frame)] or [summary])
+    named = named.assign(own=named["mean"].where(named["task"].isin(conclusive)))
+    found = named.groupby(AVERAGED, sort=False).agg(
+        tasks=("mean", "size"),
+        mean=("mean", "mean"),
+        conclusive_tasks=("own", "count"),
+        conclusive_mean=("own", "mean"),
+    )
+    return found.reset_index()
 
 
 def spread(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row per network: columns COLUMNS. scores: as of `scores.scores`.
+    """One row per network: columns SPREAD. scores: as of `scores.scores`.
 
     seeds: how many. draws: random draws per seed, on average. mean: seeds weigh equally.
     seed_sd: between seeds, of what a seed decides: fine-tuning, the search, the retraining, and the mask
@@ -29,7 +58,7 @@ def spread(scores: pd.DataFrame) -> pd.DataFrame:
         dict(zip(NETWORK, names, strict=True)) | _components(group)
         for names, group in grouped(scores, NETWORK)
     ]
-    return pd.DataFrame(table, columns=COLUMNS)
+    return pd.DataFrame(table, columns=SPREAD)
 
 
 def _components(scores: pd.DataFrame) -> dict[str, Any]:
