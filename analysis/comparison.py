@@ -11,7 +11,7 @@ from analysis.tables import Tables
 from lottery_ray.errors import InputError
 from lottery_ray.inputs.tasks import METRIC_NAMES, title
 
-NETWORK = ["task", "method", "size", "network", "measure"]
+SAME_NETWORK = ["task", "method", "size", "network", "measure"]
 GAP = ["task", "method", "size", "measure", "network", "versus"]
 COMPONENT = ["task", "method", "size", "network", "component"]
 MEAN = ["n", "mean", "sd"]
@@ -38,7 +38,7 @@ class Comparison:
     setup: pd.DataFrame
 
 
-def compare(first: Tables, second: Tables) -> Comparison:
+def compare_tables(first: Tables, second: Tables) -> Comparison:
     """Of two analyses, which need not be of the same tasks or methods; only what both have is compared.
 
     Raises InputError if they score a task by different metrics, as users' own may have them."""
@@ -46,7 +46,7 @@ def compare(first: Tables, second: Tables) -> Comparison:
     return Comparison(
         first=first,
         second=second,
-        scores=_differences(first.summary, second.summary, NETWORK),
+        scores=_differences(first.summary, second.summary, SAME_NETWORK),
         gaps=_differences(first.gaps, second.gaps, GAP, ["verdict"]),
         masks=_masks(first, second),
         claims=_beside(first.claims, second.claims, ["claim", "method"], ["verdict"]),

@@ -8,6 +8,7 @@ import pandas as pd
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
+COMPONENT_NAMES = {"heads": "heads", "mlp": "MLPs", "weight": "weights"}
 
 
 def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -20,7 +21,7 @@ def grouped(table: pd.DataFrame, by: str | list[str]) -> Iterator[tuple[Any, pd.
     yield from table.groupby(by, sort=False)
 
 
-def in_words(table: pd.DataFrame) -> pd.DataFrame:
+def table_in_words(table: pd.DataFrame) -> pd.DataFrame:
     """The same with words for networks, methods, sizes and what else its cells hold as facts."""
     told = {
         str(name): cells.map(lambda cell: str(cell) if is_dataclass(cell) else cell)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from analysis import comparison
 from analysis.comparison import Comparison
-from analysis.formats import in_words
+from analysis.formats import table_in_words
 from analysis.report import figures
 from analysis.report.figures.drawing import Drawing
 from analysis.report.tidy import long_table
@@ -26,7 +26,7 @@ class Analysis:
         if name == "facts":  # of a copy that is still empty
             raise AttributeError(name)
         value = getattr(self.facts, name)
-        return in_words(value) if isinstance(value, pd.DataFrame) else value
+        return table_in_words(value) if isinstance(value, pd.DataFrame) else value
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *vars(self.facts)]
@@ -38,15 +38,17 @@ def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
 
 
 def compare(first: Analysis, second: Analysis) -> Comparison:
-    """Of two roots, in words; see `comparison.compare`, whose errors it raises."""
-    found = comparison.compare(first.facts, second.facts)
-    told = {name: in_words(table) for name, table in vars(found).items() if isinstance(table, pd.DataFrame)}
+    """Of two roots, in words; see `comparison.compare_tables`, whose errors it raises."""
+    found = comparison.compare_tables(first.facts, second.facts)
+    told = {
+        name: table_in_words(table) for name, table in vars(found).items() if isinstance(table, pd.DataFrame)
+    }
     return replace(found, **told)
 
 
 def draw(found: Analysis) -> list[Drawing]:
     """The figures of the report, with their captions."""
-    return figures.draw(found.facts)
+    return figures.draw_figures(found.facts)
 
 
 def tidy(found: Analysis) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from analysis.masks import importance, overlap, survival
 from analysis.masks.agreement import agreement
-from analysis.masks.groups import of_seeds
+from analysis.masks.groups import groups_of_seeds
 from analysis.masks.overlap_of_others import pretrained_overlap, task_overlap
 from analysis.paper import choices, published
 from analysis.paper.judged import claims
@@ -18,10 +18,10 @@ from analysis.records import inventory
 from analysis.records import root as records
 from analysis.records.searches import searches
 from analysis.records.size_meanings import size_meanings
-from analysis.records.sizes import extremes, sizes, survivors
+from analysis.records.sizes import extremes, sizes_over_seeds, survivors
 from analysis.scores import nulls, statistics
 from analysis.scores.across_tasks import across_tasks
-from analysis.scores.baselines import baselines, judged
+from analysis.scores.baselines import baselines, judged_tasks
 from analysis.scores.composition import composition
 from analysis.scores.gaps import gaps as paired_gaps
 from analysis.scores.gaps import unpaired_gaps
@@ -96,21 +96,21 @@ def tables_of(root: str, only: Sequence[str] = ()) -> Tables:
     """
     store = Store.open(root)
     with tempfile.TemporaryDirectory(prefix="lottery_ray_") as copies:
-        found = records.read(store, Path(copies), only)
+        found = records.read_root(store, Path(copies), only)
         table = scores(found)
         every = found.masks()
-        groups = of_seeds(every)
-        kept = survival.kept(every, survival.heads(found))
-        summary = _joined(statistics.summary(table), published.summary(found))
-        gaps = _joined(paired_gaps(table, found), unpaired_gaps(published.summary(found)))
+        groups = groups_of_seeds(every)
+        kept = survival.survival_by_mask(every, survival.heads_of_a_layer(found))
+        summary = _joined(statistics.summary(table), published.published_summary(found))
+        gaps = _joined(paired_gaps(table, found), unpaired_gaps(published.published_summary(found)))
         base = baselines(found)
-        tasks = _joined(judged(base), published.judged(found))
+        tasks = _joined(judged_tasks(base), published.published_tasks(found))
         conclusive = tasks.loc[tasks["conclusive"].astype(bool), "task"]
-        overlaps = overlap.of_seeds(groups)
+        overlaps = overlap.overlap_of_seeds(groups)
         agreed = agreement(groups)
-        null_tests = nulls.tests(null_draws := nulls.draws(found))
+        null_tests = nulls.null_tests(null_draws := nulls.null_scores(found))
         choice_pairs = choices.masks_of_choices(found)
-        scored = importance.importance(found)
+        scored = importance.importances(found)
         steps = searches(found)
         kept_by = survivors(found)
         return Tables(
@@ -124,7 +124,7 @@ def tables_of(root: str, only: Sequence[str] = ()) -> Tables:
             composition=composition(table),
             null_draws=null_draws,
             null_tests=null_tests,
-            null_summary=nulls.summary(null_tests),
+            null_summary=nulls.null_summary(null_tests),
             choice_scores=choices.scores_of_choices(table, gaps),
             choice_pairs=choice_pairs,
             choice_masks=choices.mask_summary(choice_pairs, overlaps),
@@ -132,18 +132,18 @@ def tables_of(root: str, only: Sequence[str] = ()) -> Tables:
             tasks=tasks,
             claims=claims(gaps, summary, tasks, overlaps, agreed, table, steps),
             versus_paper=versus_paper(summary, published=bool(found.of(Published))),
-            overlap_pairs=overlap.of_pairs(groups),
+            overlap_pairs=overlap.overlap_of_pairs(groups),
             overlap=overlaps,
-            overlap_layers=overlap.of_layers(groups),
+            overlap_layers=overlap.overlap_of_layers(groups),
             agreement=agreed,
             task_overlap=task_overlap(every),
             pretrained_overlap=pretrained_overlap(every),
             survival=survival.survival(kept),
             task_survival=survival.task_survival(kept),
             importance=scored,
-            importance_agreement=importance.agreement(scored),
+            importance_agreement=importance.importance_agreement(scored),
             survivors=kept_by,
-            sizes=sizes(kept_by),
+            sizes=sizes_over_seeds(kept_by),
             size_meanings=size_meanings(found),
             extremes=extremes(found),
             searches=steps,

@@ -4,12 +4,12 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.formats import in_words
+from analysis.formats import table_in_words
 
 
 def rows(table: pd.DataFrame, **labels: Any) -> pd.DataFrame:
     """Those with these labels; all in words."""
-    table = in_words(table)
+    table = table_in_words(table)
     return table[(table[list(labels)] == list(labels.values())).all(axis=1)]
 
 

@@ -53,7 +53,7 @@ def ticket(sha256: str) -> Record:
 def test_kinds_of_users_stand_after_ours() -> None:
     own = [networks.network_of(ticket("ab" * 32), several_sources=several) for several in (False, True)]
     assert list(map(str, own)) == ["from top", "from top (source abababab)"]
-    moved = [networks.Network("transfer", source=task) for task in ("sst2", "reviews")]
+    moved = [networks.NetworkName("transfer", source=task) for task in ("sst2", "reviews")]
     others = [*moved, networks.BAD, networks.GOOD, networks.RANDOM_START]
     assert sorted([*own, *others])[-2:] == own
     assert own[1].is_own
@@ -73,7 +73,7 @@ def test_f1_is_scikit_learns_and_its_jackknife_leaves_each_example_out(metric: M
         predicted = logits.argmax(axis=1).astype(float)
         found = devset.Predictions(labels, predicted)
         expected = f1_score(labels, predicted, average=average, zero_division=0.0)
-        assert devset.score(metric, found) == pytest.approx(expected)
+        assert devset.dev_score(metric, found) == pytest.approx(expected)
         assert score(metric, labels, logits) == pytest.approx(expected)
         without = [
             f1_score(np.delete(labels, i), np.delete(predicted, i), average=average, zero_division=0.0)
@@ -82,7 +82,7 @@ def test_f1_is_scikit_learns_and_its_jackknife_leaves_each_example_out(metric: M
         np.testing.assert_allclose(devset.leave_one_out(metric, found), without)
         constant = devset.majority(metric, found)
         of_constant = f1_score(labels, constant.predicted, average=average, zero_division=0.0)
-        assert devset.score(metric, constant) == pytest.approx(of_constant)
+        assert devset.dev_score(metric, constant) == pytest.approx(of_constant)
 
 
 # the page, and whole studies

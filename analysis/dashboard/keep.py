@@ -181,7 +181,7 @@ class Dashboard:
     def _save(self, run: WandbRun) -> None:
         names = frozenset(name for name in run.run.summary.keys() if not name.startswith("_"))  # noqa: SIM118
         if not run.run.offline and names != self._saved:
-            self.url = workspace.save(run.run, sorted(names))
+            self.url = workspace.save_workspace(run.run, sorted(names))
             self._saved = names
             self._sign(time.time())
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.formats import grouped, in_words, rows
+from analysis.formats import grouped, rows, table_in_words
 from analysis.records.method_names import place
 from analysis.report import figures, page
 from analysis.tables import Tables
@@ -113,12 +113,12 @@ class Shown:
 def shown(found: Tables) -> Iterator[Shown]:
     """What the records say, in files that are there as long as the context is."""
     with tempfile.TemporaryDirectory(prefix="lottery_ray_") as folder:
-        drawn = figures.draw(found)
+        drawn = figures.draw_figures(found)
         index = Path(folder) / "index.html"
-        index.write_text(page.render(found, drawn), encoding="utf-8")
-        figures.save(drawn, Path(folder))
+        index.write_text(page.render_page(found, drawn), encoding="utf-8")
+        figures.save_figures(drawn, Path(folder))
         files = {f"figures/{each.group}/{each.name}": Path(folder) / f"{each.name}.png" for each in drawn}
-        yield Shown(numbers(found), tables(found), files | {"report": index})
+        yield Shown(numbers(found), shown_tables(found), files | {"report": index})
 
 
 def numbers(found: Tables) -> dict[str, float]:
@@ -150,7 +150,7 @@ def word(name: str) -> str:
     return re.sub("[^A-Za-z0-9]+", "_", name).strip("_")
 
 
-def tables(found: Tables) -> dict[str, Table]:
+def shown_tables(found: Tables) -> dict[str, Table]:
     """Those that a dashboard shows."""
     own = {
         "scores": found.summary,
@@ -170,6 +170,6 @@ def last_steps(searches: pd.DataFrame) -> pd.DataFrame:
 
 def _table(frame: pd.DataFrame) -> Table:
     """Without NaN, which is no word of JSON."""
-    frame = in_words(frame)
+    frame = table_in_words(frame)
     cells = frame.astype(object).where(frame.notna(), None)
     return [str(name) for name in frame.columns], [list(row) for row in cells.to_numpy()]

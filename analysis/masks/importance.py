@@ -9,7 +9,7 @@ import pyarrow as pa
 from scipy import stats
 
 from analysis.formats import grouped
-from analysis.records.method_names import Method
+from analysis.records.method_names import MethodName
 from analysis.records.network_names import GOOD, STOPPING
 from analysis.records.root import Root
 from lottery_ray import streams
@@ -21,10 +21,10 @@ CELL = ["component", "layer", "index"]
 COLUMNS = ["task", "method", "seed", *CELL, "score", "kept"]
 AGREEMENT_COLUMNS = ["task", "method", "component", "seeds", "n", "spearman", "kendall_w", "p"]
 DRAWS = 10_000
-Row = tuple[str, Method, int, str, int, int, float, bool]
+Row = tuple[str, MethodName, int, str, int, int, float, bool]
 
 
-def importance(root: Root) -> pd.DataFrame:
+def importances(root: Root) -> pd.DataFrame:
     """The score of every component that a structured method prunes, and whether the good mask keeps it:
     columns COLUMNS.
 
@@ -48,7 +48,7 @@ def importance(root: Root) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _rows(task: str, method: Method, seed: int, scored: Mask, good: Mask) -> list[Row]:
+def _rows(task: str, method: MethodName, seed: int, scored: Mask, good: Mask) -> list[Row]:
     return [
         (task, method, seed, part.component, part.layer, index, float(score), bool(kept))
         for part, twin in zip(scored, good, strict=True)
@@ -57,7 +57,7 @@ def _rows(task: str, method: Method, seed: int, scored: Mask, good: Mask) -> lis
     ]
 
 
-def agreement(importance: pd.DataFrame) -> pd.DataFrame:
+def importance_agreement(importance: pd.DataFrame) -> pd.DataFrame:
     """Whether the seeds of a task rank components alike: columns AGREEMENT_COLUMNS.
 
     n: components. spearman: mean correlation over pairs of seeds. kendall_w: Kendall's coefficient of

@@ -21,8 +21,8 @@ from analysis.masks import bits, chance
 from analysis.masks.bits import Counts
 from analysis.masks.groups import by_place, pruned
 from analysis.masks.kernels import Integers
-from analysis.records.method_names import Method
-from analysis.records.network_names import GOOD, PRETRAINED, Network, Size
+from analysis.records.method_names import MethodName
+from analysis.records.network_names import GOOD, PRETRAINED, NetworkName, TicketSize
 from analysis.records.root import MaskFile
 
 TASK_COLUMNS = [
@@ -34,7 +34,7 @@ PRETRAINED_COLUMNS = [
     *("both", "jaccard", "chance_both", "chance", "chance_low", "chance_high"),
     *("beyond_both", "beyond_chance", "beyond_low", "beyond_high", "largest", "ratio", "share"),
 ]
-Where = tuple[Method, Size, Network]
+Where = tuple[MethodName, TicketSize, NetworkName]
 
 
 def task_overlap(files: Sequence[MaskFile]) -> pd.DataFrame:
@@ -111,7 +111,7 @@ def pretrained_overlap(files: Sequence[MaskFile]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=PRETRAINED_COLUMNS)
 
 
-def _pretrained_rows(method: Method, seeds: list[int], paths: list[Path]) -> list[tuple[object, ...]]:
+def _pretrained_rows(method: MethodName, seeds: list[int], paths: list[Path]) -> list[tuple[object, ...]]:
     """paths: the good masks of the seeds, then their P's."""
     k, rows = len(seeds), []
     triples = [(i, k + i, k + j) for i, j in permutations(range(k), 2)]

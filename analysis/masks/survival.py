@@ -17,7 +17,7 @@ CELL = ["component", "layer", "index"]
 Cell = tuple[str, int, int]
 
 
-def heads(root: Root) -> int | None:
+def heads_of_a_layer(root: Root) -> int | None:
     """How many heads a layer of the model has: as its fine-tuned models say, or structured masks. None if
     nothing says it."""
     for record in root.of(Finetune):
@@ -33,7 +33,7 @@ def _mask(file: MaskFile) -> masks.Mask:
     return masks.from_table(masks.read(file.path))
 
 
-def kept(files: Sequence[MaskFile], heads: int | None) -> pd.DataFrame:
+def survival_by_mask(files: Sequence[MaskFile], heads: int | None) -> pd.DataFrame:
     """What every mask keeps of every head and MLP that its method prunes: columns PLACE, seed, CELL, kept.
 
     kept: 0 or 1; of magnitude masks the share of its weights that survive. A head's are the rows of its
@@ -113,13 +113,13 @@ def _pieces(
 
 
 def survival(kept: pd.DataFrame) -> pd.DataFrame:
-    """Over seeds: columns PLACE, CELL, kept (mean), sd (ddof 1), seeds. kept: see `kept`."""
+    """Over seeds: columns PLACE, CELL, kept (mean), sd (ddof 1), seeds. kept: see `survival_by_mask`."""
     grouped = kept.groupby([*PLACE, *CELL], sort=False)["kept"]
     return grouped.agg(kept="mean", sd="std", seeds="size").reset_index()
 
 
 def task_survival(kept: pd.DataFrame) -> pd.DataFrame:
-    """Over tasks: columns method, size, network, CELL, tasks, sd, of, seeds. kept: see `kept`.
+    """Over tasks: columns method, size, network, CELL, tasks, sd, of, seeds. kept: see `survival_by_mask`.
 
     tasks: the mean over seeds of the number of tasks in which it survives; of magnitude masks the mean share
     of its weights over tasks and seeds. sd: over seeds (ddof 1). of: how many tasks there are. seeds: those

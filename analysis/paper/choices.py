@@ -6,12 +6,12 @@ import pandas as pd
 
 from analysis.formats import grouped
 from analysis.masks.chance import chance_jaccard
-from analysis.masks.overlap import jaccard
-from analysis.records.method_names import NO_METHOD, Method
-from analysis.records.method_names import plain as plain_of
+from analysis.masks.overlap import jaccard_of
+from analysis.records.method_names import NO_METHOD, MethodName
+from analysis.records.method_names import plainest as plain_of
 from analysis.records.network_names import GOOD, RANDOM, STOPPING
 from analysis.records.root import Root
-from analysis.scores.statistics import INTERVAL, Verdict, by_seed, t_interval, verdict
+from analysis.scores.statistics import INTERVAL_COLUMNS, Verdict, by_seed, t_interval, verdict
 from lottery_ray.experiment import masks
 from lottery_ray.inputs.tasks import order
 
@@ -21,7 +21,7 @@ MEAN = ["task", "method", "versus", "component", "seeds", "kept", "versus_kept",
 MEAN += ["between_seeds", "between_chance"]
 
 
-def compared(methods: Iterable[Method]) -> Iterator[tuple[Method, Method]]:
+def compared(methods: Iterable[MethodName]) -> Iterator[tuple[MethodName, MethodName]]:
     """Every variant of a method, and the plain one."""
     every = sorted(set(methods) - {NO_METHOD})
     for method in every:
@@ -49,7 +49,7 @@ def masks_of_choices(root: Root) -> pd.DataFrame:
                 pair = found[component]
                 sizes = (pair.n, pair.a, pair.b)
                 names = (task, method, plain, component, seed)
-                rows.append((*names, *sizes, pair.both, jaccard(pair), chance_jaccard(*sizes)))
+                rows.append((*names, *sizes, pair.both, jaccard_of(pair), chance_jaccard(*sizes)))
     return pd.DataFrame(rows, columns=MASK)
 
 
@@ -103,6 +103,16 @@ def scores_of_choices(scores: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:
             named = [row["gap_verdict"], row["versus_gap_verdict"]]
             row["changes"] = all(named) and named[0] != named[1]
             rows.append(row)
-    columns = ["task", "method", "versus", "measure", *INTERVAL, "verdict", "gap", "gap_half", "gap_verdict"]
+    columns = [
+        "task",
+        "method",
+        "versus",
+        "measure",
+        *INTERVAL_COLUMNS,
+        "verdict",
+        "gap",
+        "gap_half",
+        "gap_verdict",
+    ]
     columns += ["versus_gap", "versus_gap_half", "versus_gap_verdict", "changes"]
     return _by_task(pd.DataFrame(rows, columns=columns))

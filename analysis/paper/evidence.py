@@ -12,8 +12,17 @@ import pandas as pd
 
 from analysis.formats import rows
 from analysis.records.method_names import NO_METHOD, STRUCTURED
-from analysis.records.network_names import BAD, FULL, GOOD, RANDOM, RANDOM_START, WHOLE, Network, named
-from analysis.scores.statistics import NETWORK
+from analysis.records.network_names import (
+    BAD,
+    FULL_MODEL,
+    GOOD,
+    RANDOM,
+    RANDOM_START,
+    WHOLE,
+    NetworkName,
+    named,
+)
+from analysis.scores.statistics import NETWORK_COLUMNS
 
 COLUMNS = ["method", "task", "n", "mean", "sd", "paired", "name"]
 OVERLAP = ["task", "method", "size", "network", "component"]
@@ -21,14 +30,14 @@ OVERLAP = ["task", "method", "size", "network", "component"]
 
 def losses(gaps: pd.DataFrame, summary: pd.DataFrame, measure: str) -> pd.DataFrame:
     """What good loses, as a share of the full model's mean score, which is taken as known."""
-    full = _only(summary, FULL, "fine-tuned").set_index("task")["mean"]
-    found = gaps[(gaps["network"] == FULL) & (gaps["versus"] == GOOD) & (gaps["measure"] == measure)]
+    full = _only(summary, FULL_MODEL, "fine-tuned").set_index("task")["mean"]
+    found = gaps[(gaps["network"] == FULL_MODEL) & (gaps["versus"] == GOOD) & (gaps["measure"] == measure)]
     each = found["task"].map(full).astype(float)
     shares = found.assign(mean=found["mean"] / each, sd=found["sd"] / each)
     return shares.rename(columns={"versus": "name"})[COLUMNS]
 
 
-def good_minus(gaps: pd.DataFrame, network: Network, measure: str) -> pd.DataFrame:
+def good_minus(gaps: pd.DataFrame, network: NetworkName, measure: str) -> pd.DataFrame:
     """Good minus another network, exactly drawn where a study has several ways of drawing it."""
     found = gaps[(gaps["network"] == GOOD) & (gaps["measure"] == measure)]
     chosen = found["method"].map(
@@ -40,12 +49,12 @@ def good_minus(gaps: pd.DataFrame, network: Network, measure: str) -> pd.DataFra
 def ways(summary: pd.DataFrame, tasks: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """How much of the way from the majority baseline to the full model bad goes, structured and retrained.
     scores: see `scores`, of the networks whose seeds are known."""
-    full = _only(summary, FULL, "fine-tuned").set_index("task")
+    full = _only(summary, FULL_MODEL, "fine-tuned").set_index("task")
     majority = tasks.set_index("task")["majority"]
     table = []
     for row in rows(_structured(summary, BAD)):
         if row["task"] in full.index:
-            whole = row | {"method": NO_METHOD, "size": WHOLE, "network": FULL, "measure": "fine-tuned"}
+            whole = row | {"method": NO_METHOD, "size": WHOLE, "network": FULL_MODEL, "measure": "fine-tuned"}
             whole |= full.loc[row["task"], ["n", "mean", "sd"]].to_dict()
             table.append(_difference(row, whole, scores, majority[row["task"]]))
     return pd.DataFrame(table, columns=COLUMNS)
@@ -85,7 +94,8 @@ def _difference(
 def _seeds(scores: pd.DataFrame, *networks: dict[str, Any]) -> np.ndarray:
     """float (seeds, networks): the scores of the seeds that all of them have."""
     found = [
-        scores[(scores[NETWORK] == [network[name] for name in NETWORK]).all(axis=1)] for network in networks
+        scores[(scores[NETWORK_COLUMNS] == [network[name] for name in NETWORK_COLUMNS]).all(axis=1)]
+        for network in networks
     ]
     table = [known.groupby("seed")["score"].mean() for known in found]
     return pd.concat(table, axis=1, join="inner").to_numpy(np.float64)
@@ -103,11 +113,11 @@ def kappas(agreement: pd.DataFrame, overlap: pd.DataFrame, component: str) -> pd
     return known[[*COLUMNS, "jaccard", "chance"]]
 
 
-def _only(summary: pd.DataFrame, network: Network, measure: str) -> pd.DataFrame:
+def _only(summary: pd.DataFrame, network: NetworkName, measure: str) -> pd.DataFrame:
     return summary[(summary["network"] == network) & (summary["measure"] == measure)]
 
 
-def _structured(summary: pd.DataFrame, network: Network) -> pd.DataFrame:
+def _structured(summary: pd.DataFrame, network: NetworkName) -> pd.DataFrame:
     """Retrained networks of structured pruning."""
     found = summary[summary["measure"] == "retrained"]
     found = found[found["method"].map(lambda method: method.base) == STRUCTURED.base]

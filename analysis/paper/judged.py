@@ -12,14 +12,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.formats import grouped, number
+from analysis.formats import COMPONENT_NAMES, grouped, number
 from analysis.levels import CONFIDENCE
 from analysis.paper import evidence
 from analysis.paper.stated import (
     CONTRADICTED,
     EXPLAINED,
     OPEN,
-    PARTS,
     SUPPORTED,
     TRAINABLE,
     USEFUL,
@@ -28,9 +27,10 @@ from analysis.paper.stated import (
     unstable,
     worse,
 )
-from analysis.records.method_names import MAGNITUDE, NO_METHOD, STRUCTURED, Method
+from analysis.records.method_names import MAGNITUDE, NO_METHOD, STRUCTURED, MethodName
 from analysis.records.network_names import BAD, RANDOM, STOPPING, WHOLE
 from analysis.scores.across_tasks import model
+from analysis.scores.scores import TICKET_MEASURES
 
 COLUMNS = [
     "claim",
@@ -47,7 +47,6 @@ COLUMNS = [
 ]
 METHODS = (STRUCTURED.base, MAGNITUDE.base)
 """What the abstract is about; their variants are judged too, but for other criteria."""
-MEASURES = ("pruned", "retrained")
 
 
 def claims(
@@ -89,7 +88,7 @@ def _counting(table: pd.DataFrame, tasks: pd.DataFrame) -> pd.DataFrame:
     return table[table["task"].isin(conclusive) & sized & judged]
 
 
-def _is_of_abstract(method: Method) -> bool:
+def _is_of_abstract(method: MethodName) -> bool:
     return method.base in METHODS and method.criterion is None
 
 
@@ -102,19 +101,19 @@ def _measured(
     agreement: pd.DataFrame,
 ) -> Iterator[tuple[Claim, pd.DataFrame]]:
     """Each claim, and what `evidence` has on it."""
-    for measure in MEASURES:
+    for measure in TICKET_MEASURES:
         yield comparable(measure), evidence.losses(gaps, summary, measure)
     for network in (BAD, RANDOM):
-        for measure in MEASURES:
+        for measure in TICKET_MEASURES:
             yield worse(network, measure), evidence.good_minus(gaps, network, measure)
     yield TRAINABLE, evidence.ways(summary, tasks, scores)
     yield USEFUL, evidence.starts(summary, scores)
-    for component in PARTS:
+    for component in COMPONENT_NAMES:
         yield unstable(component), evidence.kappas(agreement, overlap, component)
     yield EXPLAINED, pd.DataFrame(columns=evidence.COLUMNS)
 
 
-def _row(claim: Claim, method: Method, found: pd.DataFrame, by_search: bool) -> dict[str, Any]:
+def _row(claim: Claim, method: MethodName, found: pd.DataFrame, by_search: bool) -> dict[str, Any]:
     """found: what `evidence` has on one method. by_search: its search makes the claim hold."""
     fitted = model(found)
     low, high = (fitted.get(f"wide_{end}" if claim.wide else end, np.nan) for end in ("low", "high"))

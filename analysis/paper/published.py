@@ -7,16 +7,16 @@ import pandas as pd
 from scipy import stats
 
 from analysis.levels import CONFIDENCE
-from analysis.records.method_names import NO_METHOD, Method
-from analysis.records.network_names import FULL, MAJORITY, STOPPING, WHOLE, Network
+from analysis.records.method_names import NO_METHOD, MethodName
+from analysis.records.network_names import FULL_MODEL, MAJORITY, STOPPING, WHOLE, NetworkName
 from analysis.records.root import Root
 from analysis.scores.scores import MEASURES
-from analysis.scores.statistics import INTERVAL, NETWORK, Interval
+from analysis.scores.statistics import INTERVAL_COLUMNS, NETWORK_COLUMNS, Interval
 from lottery_ray.inputs.tasks import order
 from lottery_ray.storage.published import Published
 from lottery_ray.storage.store import Record
 
-Named = tuple[str, Method, Network]
+Named = tuple[str, MethodName, NetworkName]
 
 
 def _scores(root: Root) -> list[Record]:
@@ -29,7 +29,7 @@ def _interval(record: Record) -> Interval:
     return Interval(n, record.result["mean"], sd, float(half))
 
 
-def summary(root: Root) -> pd.DataFrame:
+def published_summary(root: Root) -> pd.DataFrame:
     """One row per published network: columns NETWORK, n, mean, sd, half, low, high, weights_kept (mean over
     its published masks; NaN without them)."""
     kept: dict[Named, list[float]] = {}
@@ -46,7 +46,7 @@ def summary(root: Root) -> pd.DataFrame:
         shares = kept.get((task, method, network), [np.nan])
         rows.append(row | {"weights_kept": 1.0 if method == NO_METHOD else float(np.mean(shares))})
     placed = sorted(rows, key=_place)
-    return pd.DataFrame(placed, columns=[*NETWORK, *INTERVAL, "weights_kept"])
+    return pd.DataFrame(placed, columns=[*NETWORK_COLUMNS, *INTERVAL_COLUMNS, "weights_kept"])
 
 
 def _named(root: Root, record: Record) -> Named:
@@ -58,14 +58,14 @@ def _place(row: dict[str, Any]) -> tuple[Any, ...]:
     return order(row["task"]), row["method"], row["network"], measure
 
 
-def judged(root: Root) -> pd.DataFrame:
+def published_tasks(root: Root) -> pd.DataFrame:
     """Whether each task's full model beats its majority baseline, as `baselines.judged` has it."""
     found = {_named(root, record): record for record in _scores(root)}
     rows = []
     for (task, _, network), record in found.items():
-        if network == FULL and (majority := found.get((task, NO_METHOD, MAJORITY))):
+        if network == FULL_MODEL and (majority := found.get((task, NO_METHOD, MAJORITY))):
             low = majority.result["mean"]
             full = _interval(record)
             above = Interval(full.n, full.mean - low, full.sd, full.half)
             rows.append({"task": task, "majority": low} | above.row | {"conclusive": above.low > 0})
-    return pd.DataFrame(rows, columns=["task", "majority", *INTERVAL, "conclusive"])
+    return pd.DataFrame(rows, columns=["task", "majority", *INTERVAL_COLUMNS, "conclusive"])

@@ -9,12 +9,12 @@ import pandas as pd
 
 from analysis.formats import rows
 from analysis.records.method_names import MAGNITUDE, PUBLISHED_METHODS, STRUCTURED
-from analysis.records.network_names import BAD, PUBLISHED_NETWORKS, RANDOM, STOPPING, WHOLE, Network
+from analysis.records.network_names import BAD, PUBLISHED_NETWORKS, RANDOM, STOPPING, WHOLE, NetworkName
 from analysis.scores.statistics import welch
 from lottery_ray.experiment.draws import PAPER_SEEDS
 
-NETWORK = ["task", "method", "network", "measure"]
-COLUMNS = [*NETWORK, "n", "mean", "sd", "paper_network", "setting", "paper_n", "paper_mean", "paper_sd"]
+NAMED = ["task", "method", "network", "measure"]
+COLUMNS = [*NAMED, "n", "mean", "sd", "paper_network", "setting", "paper_n", "paper_mean", "paper_sd"]
 COLUMNS += ["difference", "low", "high", "note"]
 
 RELOADED = "measured on damaged networks (layers of six heads lost them): expect a higher mean, less spread"
@@ -43,7 +43,7 @@ def versus_paper(summary: pd.DataFrame, *, published: bool = False) -> pd.DataFr
     published one, low, high: its 95% interval by Welch, NaN where this study has one seed. note: what is
     wrong with the published number, or differs in how the network is drawn.
     """
-    theirs: dict[tuple[Any, ...], dict[Network, dict[str, Any]]] = defaultdict(dict)
+    theirs: dict[tuple[Any, ...], dict[NetworkName, dict[str, Any]]] = defaultdict(dict)
     for row in rows(paper()):
         theirs[row["task"], row["method"], row["measure"]][row["network"]] = row
     found = []
@@ -54,7 +54,7 @@ def versus_paper(summary: pd.DataFrame, *, published: bool = False) -> pd.DataFr
         if network is None or (published and not note):
             continue
         other = match[network]
-        labels = {column: row[column] for column in (*NETWORK, "n", "mean", "sd")}
+        labels = {column: row[column] for column in (*NAMED, "n", "mean", "sd")}
         labels |= {"paper_network": network, "setting": other["setting"], "paper_n": len(PAPER_SEEDS)}
         labels |= {"paper_mean": other["mean"], "paper_sd": other["sd"], "note": note}
         own = row["n"], row["mean"], row["sd"]
@@ -63,13 +63,13 @@ def versus_paper(summary: pd.DataFrame, *, published: bool = False) -> pd.DataFr
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def _drawn_alike(theirs: Iterable[Network], network: Network) -> Network | None:
+def _drawn_alike(theirs: Iterable[NetworkName], network: NetworkName) -> NetworkName | None:
     """The same network, or drawn otherwise: as the paper shows it before earlier drafts."""
     alike = [one for one in theirs if one.drawn_as == network.drawn_as]
     return min(alike, key=lambda one: (one != network, one.rule == "earlier", len(one.notes)), default=None)
 
 
-def _note(row: dict[str, Any], published: Network) -> str:
+def _note(row: dict[str, Any], published: NetworkName) -> str:
     """Sections 6.1, 6.2, 6.10 and 6.13 of what is known to be wrong with the published numbers."""
     drawn = row["network"].drawn_as
     notes = []

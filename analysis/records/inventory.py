@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.records.method_names import CHOICES, NO_METHOD, Method, choices, place
-from analysis.records.network_names import NO_NETWORK, WHOLE, Network, Size
+from analysis.records.method_names import CHOICES, NO_METHOD, MethodName, choices_of, place
+from analysis.records.network_names import NO_NETWORK, WHOLE, NetworkName, TicketSize
 from analysis.records.one_study import NOUNS
 from analysis.records.root import Root
 from lottery_ray.experiment.nodes import Finetune, Kind, NullDraws, Search, Ticket
@@ -24,10 +24,10 @@ class Cell:
     """
 
     stage: str
-    network: Network = NO_NETWORK
+    network: NetworkName = NO_NETWORK
     draw: int | None = None
-    method: Method = NO_METHOD
-    size: Size = WHOLE
+    method: MethodName = NO_METHOD
+    size: TicketSize = WHOLE
 
     def __str__(self) -> str:
         """ "full", "search (structured)", "random 0 (structured, at 50%)"."""
@@ -58,7 +58,7 @@ def missing(root: Root) -> pd.DataFrame:
 def _cell(root: Root, record: Record) -> Cell:
     stage, kind = record.labels["stage"], record.labels["kind"]
     found = root.place(record)
-    network = root.networks.get(record.key) or (Network(kind) if kind else NO_NETWORK)
+    network = root.networks.get(record.key) or (NetworkName(kind) if kind else NO_NETWORK)
     draw = record.labels["draw"] if stage == Ticket.stage and kind in DRAWN else None
     return Cell(stage, network, draw, found["method"], found.get("size", WHOLE))
 
@@ -139,14 +139,14 @@ def _short(value: str | dict[str, Any]) -> str:
 def methods(root: Root) -> pd.DataFrame:
     """How every method searched: columns method, then the fields of `CHOICES` (None where a
     method has no such thing), and examples (the numbers of rows that scored its searches)."""
-    rows: dict[Method, dict[str, Any]] = {}
-    examples: dict[Method, set[str]] = {}
+    rows: dict[MethodName, dict[str, Any]] = {}
+    examples: dict[MethodName, set[str]] = {}
     searches = {record.key: record for record in root.of(Search)}
     for record in [*root.of(Ticket), *searches.values()]:
         search = searches[record.identity["sources"][0] if "sources" in record.identity else record.key]
         method = root.methods[record.key]
         ticket = record if record is not search else None
-        rows.setdefault(method, {"method": method} | choices(search, ticket))
+        rows.setdefault(method, {"method": method} | choices_of(search, ticket))
         examples.setdefault(method, set()).update({str(rows_seen(search))} - {"None"})
     for method, row in rows.items():
         row["examples"] = ", ".join(sorted(examples[method], key=int))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from analysis.records.network_names import LAYER_MATCHED, Network, Size
+from analysis.records.network_names import LAYER_MATCHED, NetworkName, TicketSize
 from lottery_ray.experiment.study import RELEASED
 from lottery_ray.storage.store import Record
 
@@ -107,7 +107,7 @@ AS_RELEASED: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
-class Method:
+class MethodName:
     """How tickets are found, among the methods of one root.
 
     base: method of a record; nothing of full models. criterion: the user's own. family: of published masks
@@ -137,7 +137,7 @@ class Method:
         """Where it stands: nothing before all, then by base method, the plain one first."""
         return list(BASES).index(self.base), len(self._words), str(self)
 
-    def __lt__(self, other: "Method") -> bool:
+    def __lt__(self, other: "MethodName") -> bool:
         return self.order < other.order
 
     @property
@@ -146,28 +146,28 @@ class Method:
         return PRUNED[self.base]
 
 
-NO_METHOD = Method("")
-STRUCTURED = Method("structured")
-MAGNITUDE = Method("magnitude")
+NO_METHOD = MethodName("")
+STRUCTURED = MethodName("structured")
+MAGNITUDE = MethodName("magnitude")
 PUBLISHED_METHODS = {
     str(method): method
     for method in (
-        *map(Method, BASES),
-        Method("structured", said=(("data", "train_subset"),)),
-        Method("structured", family="separate searches"),
+        *map(MethodName, BASES),
+        MethodName("structured", said=(("data", "train_subset"),)),
+        MethodName("structured", family="separate searches"),
     )
 }
 """{words: method}, as published records have them, and the table of the paper's scores."""
 
 
-def published_method(record: Record) -> Method:
+def published_method(record: Record) -> MethodName:
     """Of a published mask or score; a family that is not known is a method of its own."""
     known = PUBLISHED_METHODS.get(record.labels["method"])
     parts = {parts: base for base, parts in PRUNED.items()}
-    return known or Method(parts[tuple(record.result["sizes"])], family=record.identity["name"])
+    return known or MethodName(parts[tuple(record.result["sizes"])], family=record.identity["name"])
 
 
-def choices(search: Record, ticket: Record | None = None) -> dict[str, Any]:
+def choices_of(search: Record, ticket: Record | None = None) -> dict[str, Any]:
     """Every choice of a search, and of a ticket drawn from it."""
     own = search.identity | search.identity["method"] | (ticket.identity if ticket else {})
     # an own criterion stands in for these
@@ -191,18 +191,18 @@ LAST = ("down_to", "criterion_sha256")
 differs between any two criteria."""
 
 
-def told_apart(searches: Iterable[tuple[str, dict[str, Any]]]) -> list[Method]:
+def told_apart(searches: Iterable[tuple[str, dict[str, Any]]]) -> list[MethodName]:
     """The methods of searches, each in the light of all others. searches: method of a record, and choices."""
     every = list(searches)
-    found = [Method(base, criterion=chosen.get("criterion")) for base, chosen in every]
+    found = [MethodName(base, criterion=chosen.get("criterion")) for base, chosen in every]
     for fields in ([field for field in CHOICES if field not in LAST], *([field] for field in LAST)):
         found = _longer(found, [chosen for _, chosen in every], fields)
     return found
 
 
-def _longer(methods: list[Method], every: list[dict[str, Any]], fields: list[str]) -> list[Method]:
+def _longer(methods: list[MethodName], every: list[dict[str, Any]], fields: list[str]) -> list[MethodName]:
     """Each with those fields said in which the choices of equal methods differ."""
-    seen: dict[Method, dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
+    seen: dict[MethodName, dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
     for method, chosen in zip(methods, every, strict=True):
         for field in fields:
             if field in chosen:
@@ -212,7 +212,7 @@ def _longer(methods: list[Method], every: list[dict[str, Any]], fields: list[str
     ]
 
 
-def _with_departures(method: Method, chosen: dict[str, Any], seen: dict[str, set[Any]]) -> Method:
+def _with_departures(method: MethodName, chosen: dict[str, Any], seen: dict[str, set[Any]]) -> MethodName:
     """With the choices that are not the soundest of those seen; all of the released code's are said at once,
     where they are several."""
     open_to = [field for field in seen if field in chosen and len(seen[field]) > 1]
@@ -225,16 +225,16 @@ def _with_departures(method: Method, chosen: dict[str, Any], seen: dict[str, set
     return replace(method, as_released=method.as_released or at_once, said=(*method.said, *said))
 
 
-def place(method: Method, size: Size) -> str:
+def place(method: MethodName, size: TicketSize) -> str:
     """A method, and its size where it is not the stopping one: "heads, at 50%"."""
     return f"{method},{size.at}" if size.at else str(method)
 
 
-def is_good_again(method: Method, network: Network) -> bool:
+def is_good_again(method: MethodName, network: NetworkName) -> bool:
     """A layer has one MLP, so MLPs drawn layer by layer are those of the good ticket: nothing to compare."""
     return method.base == "mlps" and network.kind == LAYER_MATCHED.kind
 
 
-def plain(methods: Iterable[Method], method: Method) -> Method:
+def plainest(methods: Iterable[MethodName], method: MethodName) -> MethodName:
     """Of a root's methods, the one that variants of this one's base method are compared with."""
     return min(one for one in methods if one.base == method.base)

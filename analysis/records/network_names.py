@@ -31,7 +31,7 @@ def kind_name(kind: str) -> str:
 
 
 @dataclass(frozen=True)
-class Network:
+class NetworkName:
     """A full model, a subnetwork, or the majority baseline.
 
     kind: "full", "majority", or that of a ticket, a user's own too. source: the task that a transferred
@@ -76,7 +76,7 @@ class Network:
         return notes + ([f"source {self.kind_sha256[:8]}"] if self.kind_sha256 else [])
 
     @property
-    def drawn_as(self) -> "Network":
+    def drawn_as(self) -> "NetworkName":
         """The same without the way of drawing."""
         return replace(self, rule=None, seeds=None, kind_sha256=None)
 
@@ -103,37 +103,37 @@ class Network:
         from_task = tasks.index(self.source) if self.source in tasks else len(tasks)
         return place, from_task, self.is_control, str(self)
 
-    def __lt__(self, other: "Network") -> bool:
+    def __lt__(self, other: "NetworkName") -> bool:
         return self.order < other.order
 
 
-NO_NETWORK = Network("")
-MAJORITY = Network("majority")
-FULL = Network("full")
-GOOD = Network("good")
-RANDOM = Network("random")
-LAYER_MATCHED = Network("layer_matched")
-BAD = Network("bad")
-PRETRAINED = Network("pretrained")
-SUPER_SURVIVORS = Network("super")
-RANDOM_START = Network("random", start="random")
+NO_NETWORK = NetworkName("")
+MAJORITY = NetworkName("majority")
+FULL_MODEL = NetworkName("full")
+GOOD = NetworkName("good")
+RANDOM = NetworkName("random")
+LAYER_MATCHED = NetworkName("layer_matched")
+BAD = NetworkName("bad")
+PRETRAINED = NetworkName("pretrained")
+SUPER_SURVIVORS = NetworkName("super")
+RANDOM_START = NetworkName("random", start="random")
 PUBLISHED_NETWORKS = {
     str(network): network
     for network in (
-        *(FULL, MAJORITY, RANDOM_START),
-        *(Network(kind, rule=rule) for kind in KINDS for rule in (None, *RULES)),
+        *(FULL_MODEL, MAJORITY, RANDOM_START),
+        *(NetworkName(kind, rule=rule) for kind in KINDS for rule in (None, *RULES)),
     )
 }
 """{words: network}, as published records have them, and the table of the paper's scores."""
 
 
-def with_own(ours: Iterable[Network], others: Iterable[Network]) -> list[Network]:
+def with_own(ours: Iterable[NetworkName], others: Iterable[NetworkName]) -> list[NetworkName]:
     """These of ours, and after them the kinds that a user added, of those that the others are of."""
     own = {network.drawn_as for network in others if network.is_own and not network.is_control}
     return [*ours, *sorted(own)]
 
 
-def named(networks: Iterable[Network], wanted: Network) -> Network | None:
+def named(networks: Iterable[NetworkName], wanted: NetworkName) -> NetworkName | None:
     """Which of these networks is drawn as `wanted`, the exact one before others; None if none is."""
     drawn = (network for network in networks if network.drawn_as == wanted)
     return min(drawn, key=lambda network: len(network.notes), default=None)
@@ -141,7 +141,7 @@ def named(networks: Iterable[Network], wanted: Network) -> Network | None:
 
 def network_of(
     record: Record, epochs: int | None = None, seeds: int | None = None, *, several_sources: bool = False
-) -> Network:
+) -> NetworkName:
     """The network of a fine-tuned model or a ticket.
 
     epochs: of its fine-tuned model. seeds: how many seeds the root's super-survivors are made of.
@@ -150,10 +150,10 @@ def network_of(
     """
     labels, identity = record.labels, record.identity
     if labels["stage"] == Finetune.stage:
-        return Network(FULL.kind, start=labels["start"])
+        return NetworkName(FULL_MODEL.kind, start=labels["start"])
     own, count = identity["recipe"]["epochs"], len(identity["sources"])
     several = labels["kind"] in SUPER or count > 1
-    return Network(
+    return NetworkName(
         labels["kind"],
         source=labels.get("source"),
         start=identity.get("start", "pretrained"),
@@ -165,7 +165,7 @@ def network_of(
 
 
 @dataclass(frozen=True)
-class Size:
+class TicketSize:
     """The share of each kind of component that is kept: None where the search stopped, 1 of full models."""
 
     share: float | None = None
@@ -189,18 +189,18 @@ class Size:
         """Full models first, then stopping, then from large to small."""
         return -1.0 if self.share is None else -2.0 if self.share == 1 else 1 - self.share
 
-    def __lt__(self, other: "Size") -> bool:
+    def __lt__(self, other: "TicketSize") -> bool:
         return self.order < other.order
 
 
-STOPPING = Size()
-WHOLE = Size(1.0)
+STOPPING = TicketSize()
+WHOLE = TicketSize(1.0)
 
 
-def size_of(record: Record) -> Size:
+def size_of(record: Record) -> TicketSize:
     """Of a ticket or of null draws."""
     size = record.identity.get("size", "stopping")
-    return STOPPING if size == "stopping" else Size(size)
+    return STOPPING if size == "stopping" else TicketSize(size)
 
 
 def several_sizes(table: pd.DataFrame) -> bool:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from analysis.records import one_study
-from analysis.records.method_names import NO_METHOD, Method, choices, published_method, told_apart
+from analysis.records.method_names import NO_METHOD, MethodName, choices_of, published_method, told_apart
 from analysis.records.network_names import (
     PUBLISHED_NETWORKS,
-    Network,
-    Size,
+    NetworkName,
+    TicketSize,
     network_of,
     size_of,
 )
@@ -33,9 +33,9 @@ class MaskFile:
 
     task: str
     seed: int
-    method: Method
-    size: Size
-    network: Network
+    method: MethodName
+    size: TicketSize
+    network: NetworkName
     draw: int
     path: Path
 
@@ -52,8 +52,8 @@ class Root:
     store: Store
     copies: Path
     records: tuple[Record, ...]
-    methods: dict[str, Method]
-    networks: dict[str, Network]
+    methods: dict[str, MethodName]
+    networks: dict[str, NetworkName]
     own_tasks: dict[str, Task] = field(default_factory=dict)
     fetched: dict[tuple[str, str], Path] = field(default_factory=dict, repr=False)
 
@@ -106,7 +106,7 @@ def is_of(record: Record, *kinds: type[Node]) -> bool:
     return any(record.labels["stage"] == kind.stage for kind in kinds)
 
 
-def read(store: Store, copies: Path, only: Sequence[str] = ()) -> Root:
+def read_root(store: Store, copies: Path, only: Sequence[str] = ()) -> Root:
     """All records of a root, in the order of tasks, methods, sizes, networks, seeds and draws.
 
     only: FIELD=VALUE of the fine-tuned models of one of several studies, see `one_study.chosen`. Raises
@@ -131,7 +131,7 @@ def read(store: Store, copies: Path, only: Sequence[str] = ()) -> Root:
     def order(record: Record) -> tuple[Any, ...]:
         task, seed, draw = (record.labels[name] for name in ("task", "seed", "draw"))
         kind = record.labels["kind"]
-        network = networks.get(record.key) or (Network(kind) if kind else None)
+        network = networks.get(record.key) or (NetworkName(kind) if kind else None)
         place = (
             methods.get(record.key, NO_METHOD).order,
             size_of(record).order,
@@ -159,7 +159,7 @@ def _own_adapters(records: tuple[Record, ...]) -> set[adapters.Adapter]:
     return {own.adapter for own in map(recorded.architecture, models) if own}
 
 
-def _methods(records: tuple[Record, ...]) -> dict[str, Method]:
+def _methods(records: tuple[Record, ...]) -> dict[str, MethodName]:
     """By key, of searches, and of what is drawn from them. A search whose tickets all lose their parts in one
     way is named like them."""
     searches = {record.key: record for record in records if is_of(record, Search)}
@@ -169,21 +169,21 @@ def _methods(records: tuple[Record, ...]) -> dict[str, Method]:
         if is_of(record, Ticket):
             source = record.identity["sources"][0]
             drawn[source][record.identity.get("removal", "sound")] = record
-            chosen[record.key] = record.labels["method"], choices(searches[source], record)
+            chosen[record.key] = record.labels["method"], choices_of(searches[source], record)
     for record in records:
         if is_of(record, Search, NullDraws):
             search = searches[record.identity.get("source", record.key)]
             ticket = next(iter(drawn[search.key].values())) if len(drawn[search.key]) == 1 else None
-            chosen[record.key] = search.labels["method"], choices(search, ticket)
+            chosen[record.key] = search.labels["method"], choices_of(search, ticket)
     found = {record.key: published_method(record) for record in records if is_of(record, Published)}
     return found | dict(zip(chosen, told_apart(chosen.values()), strict=True))
 
 
-def _networks(records: tuple[Record, ...], methods: dict[str, Method]) -> dict[str, Network]:
+def _networks(records: tuple[Record, ...], methods: dict[str, MethodName]) -> dict[str, NetworkName]:
     """By key, of fine-tuned models, tickets and what is published."""
     epochs: dict[str, int] = {}
     sources: dict[str, set[str]] = defaultdict(set)
-    seeds: dict[tuple[str, Method], int] = defaultdict(int)
+    seeds: dict[tuple[str, MethodName], int] = defaultdict(int)
     for record in records:
         if is_of(record, Finetune):
             epochs[record.key] = int(record.identity["recipe"]["epochs"])
@@ -192,7 +192,7 @@ def _networks(records: tuple[Record, ...], methods: dict[str, Method]) -> dict[s
             seeds[place] = max(seeds[place], len(record.identity["sources"]))
             sources[record.labels["kind"]].add(record.identity.get("kind_sha256", ""))
     words = {record.key: record.labels["kind"] for record in records if is_of(record, Published)}
-    return {key: PUBLISHED_NETWORKS.get(kind, Network(kind)) for key, kind in words.items()} | {
+    return {key: PUBLISHED_NETWORKS.get(kind, NetworkName(kind)) for key, kind in words.items()} | {
         record.key: network_of(
             record,
             epochs.get(record.identity.get("finetune", "")),

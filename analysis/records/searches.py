@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.records.inventory import rows_seen
-from analysis.records.method_names import choices
+from analysis.records.method_names import choices_of
 from analysis.records.root import Root
 from lottery_ray.experiment.nodes import Search
 
@@ -24,7 +24,7 @@ def searches(root: Root) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for record in root.of(Search):
         place = root.place(record)
-        place |= {"data": choices(record)["data"], "examples": rows_seen(record)}
+        place |= {"data": choices_of(record)["data"], "examples": rows_seen(record)}
         whole = {name: record.result[name] for name in ("full_score", "floor")}
         missed: set[str] = set()
         for number, step in enumerate(record.result["steps"]):

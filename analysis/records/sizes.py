@@ -10,7 +10,7 @@ from analysis.records.root import Root
 from lottery_ray.experiment.nodes import Search
 
 GROUP = ["task", "method", "size", "network", "component"]
-WHOLE = "all weights"
+ALL_WEIGHTS = "all weights"
 
 
 def survivors(root: Root) -> pd.DataFrame:
@@ -30,7 +30,7 @@ def survivors(root: Root) -> pd.DataFrame:
             if part in root.methods[record.key].components
         }
         if "weight" not in counts:
-            counts = counts | {WHOLE: result["weights"]}
+            counts = counts | {ALL_WEIGHTS: result["weights"]}
         for component, size in counts.items():
             place = root.place(record) | {"network": root.networks[record.key], "component": component}
             place |= {"draw": record.labels["draw"]}
@@ -41,7 +41,7 @@ def survivors(root: Root) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*GROUP, "seed", "draw", "kept", "of", "share", "shared", "forced"])
 
 
-def sizes(survivors: pd.DataFrame) -> pd.DataFrame:
+def sizes_over_seeds(survivors: pd.DataFrame) -> pd.DataFrame:
     """Over seeds: columns task, method, size, network, component, seeds, then mean, low, high of the share
     kept (smallest and largest seed), kept (mean count), of, and the means of shared and forced. survivors:
     see `survivors`."""

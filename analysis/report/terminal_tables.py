@@ -9,27 +9,27 @@ from analysis.formats import grouped, number, percent, rows, signed, spanned, wi
 from analysis.records.method_names import NO_METHOD, place
 from analysis.records.network_names import GOOD
 from analysis.report.words import conclusions
-from analysis.report.words.headlines import plain
+from analysis.report.words.headlines import of_plain_methods
 from analysis.scores.gaps import COMPARISON
+from analysis.scores.scores import TICKET_MEASURES
 from analysis.scores.statistics import UNDECIDED
 from analysis.tables import Tables
 from lottery_ray.inputs.tasks import metric_name, title
 
 WIDEST = 26
 """Of the first column, in characters: longer names go on in the next line."""
-MEASURES = ("pruned", "retrained")
 
 Row = dict[str, Any]
 
 
-def claims(found: Tables) -> Table:
+def claims_table(found: Tables) -> Table:
     """Each claim of the paper, under plain methods."""
     table = _empty("claim of the paper", 44)
     for name in ("method", "verdict"):
         table.add_column(name, no_wrap=True)
     table.add_column("estimate [95% interval]", no_wrap=True)
     above = ""
-    for row in rows(plain(found.claims)):
+    for row in rows(of_plain_methods(found.claims)):
         name = row["claim"] if row["claim"] != above else ""
         estimate = spanned(number(row["estimate"]), number(row["low"]), number(row["high"]))
         table.add_row(name, str(row["method"]), row["verdict"], estimate)
@@ -40,18 +40,18 @@ def claims(found: Tables) -> Table:
 def over_tasks(found: Tables) -> Table:
     """A line per method, size and network: means over tasks of good minus it, and how many decide."""
     table = _empty("good minus it, over tasks", WIDEST + 4)
-    for measure in MEASURES:
+    for measure in TICKET_MEASURES:
         table.add_column(measure, no_wrap=True)
         table.add_column("decided", no_wrap=True)
     verdicts = conclusions.conclusive(found, found.gaps).groupby(COMPARISON)["verdict"]
     decided = verdicts.agg(lambda words: f"{(words != UNDECIDED).sum()} of {len(words)}")
-    for (method, size), group in grouped(plain(found.across_tasks), ["method", "size"]):
+    for (method, size), group in grouped(of_plain_methods(found.across_tasks), ["method", "size"]):
         table.add_row(f"[bold]{place(method, size)}[/]")
         others = group["versus"].where(group["network"] == GOOD, group["network"])
         for name in sorted(set(others)):
             measured = {row["measure"]: row for row in rows(group[others == name])}
             cells = []
-            for row in map(measured.get, MEASURES):
+            for row in map(measured.get, TICKET_MEASURES):
                 cells += (
                     [_good_minus(row), decided[tuple(row[label] for label in COMPARISON)]]
                     if row
@@ -70,9 +70,9 @@ def _good_minus(row: Row) -> str:
 def by_task(found: Tables) -> Table:
     """A block per task: means over seeds of every network, and good minus it."""
     table = _empty("", WIDEST)
-    for name in MEASURES:
+    for name in TICKET_MEASURES:
         table.add_column(name, no_wrap=True)
-    for name in MEASURES:
+    for name in TICKET_MEASURES:
         table.add_column(f"good minus it, {name}")
     table.add_column("kept", justify="right", no_wrap=True)
     if _says_seeds(found):
@@ -104,7 +104,7 @@ def _add_task(table: Table, found: Tables, task: str) -> None:
         for row in rows(found.gaps[(found.gaps["task"] == task) & (found.gaps["network"] == GOOD)])
     }
     conclusive = task in judged.index and bool(judged.loc[task, "conclusive"])
-    summary = plain(found.summary[found.summary["task"] == task])
+    summary = of_plain_methods(found.summary[found.summary["task"] == task])
     for (method, size), group in grouped(summary, ["method", "size"]):
         is_ticket = method != NO_METHOD
         if is_ticket:
@@ -112,7 +112,7 @@ def _add_task(table: Table, found: Tables, task: str) -> None:
         for network, measures in grouped(group, "network"):
             measured = {row["measure"]: row for row in rows(measures)}
             first = next(iter(measured.values()))
-            means = list(MEASURES) if is_ticket else ["fine-tuned", "retrained"]
+            means = list(TICKET_MEASURES) if is_ticket else ["fine-tuned", "retrained"]
             cells = [_mean(measured.get(name)) for name in means]
             cells += [_gap(gaps.get((method, size, network, name)), conclusive) for name in means]
             indent = 2 if is_ticket else 1

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.formats import in_words
+from analysis.formats import table_in_words
 from analysis.tables import Tables
 
 WORDS = ("task", "method", "size", "network", "versus", "through", "part", "measure", "component", "kind")
@@ -25,7 +25,9 @@ def long_table(found: Tables) -> pd.DataFrame:
     """
     tables = {field.name: getattr(found, field.name) for field in fields(found)}
     parts = [
-        _melted(name, in_words(table)) for name, table in tables.items() if isinstance(table, pd.DataFrame)
+        _melted(name, table_in_words(table))
+        for name, table in tables.items()
+        if isinstance(table, pd.DataFrame)
     ]
     made = pd.concat([part for part in parts if len(part)], ignore_index=True).reindex(columns=COLUMNS)
     words = dict.fromkeys(("table", *WORDS, *MORE_WORDS, "quantity", "text"), "string")

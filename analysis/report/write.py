@@ -11,7 +11,7 @@ from rich.console import Console
 
 from analysis import comparison
 from analysis.comparison import Comparison
-from analysis.formats import in_words
+from analysis.formats import table_in_words
 from analysis.report import figures, latex, page, terminal, tidy
 from analysis.report.figures import side_by_side as figures_of_two
 from analysis.report.page import side_by_side as page_of_two
@@ -42,10 +42,10 @@ def write_report(root: str, console: Console | None = None, only: Sequence[str] 
             latex.write_latex(found, folder)
             tidy.write_parquet(found, folder / "numbers.parquet")
             say("report: drawing figures")
-            drawn = figures.draw(found)
-            figures.save(drawn, folder / "figures")
+            drawn = figures.draw_figures(found)
+            figures.save_figures(drawn, folder / "figures")
             say("report: writing the page")
-            index.write_text(page.render(found, drawn), encoding="utf-8")
+            index.write_text(page.render_page(found, drawn), encoding="utf-8")
     terminal.show(found, console)
     _say(index, console)
     return index
@@ -65,18 +65,18 @@ def write_two_reports(
     """
     console = console or _console()
     with at_work(console, "report: reading records and masks of two roots"):
-        found = comparison.compare(tables_of(root, only), tables_of(other, other_only))
+        found = comparison.compare_tables(tables_of(root, only), tables_of(other, other_only))
     folder = _folder(root) / f"beside-{_name(other)}"
     _make(folder)
     with room(folder):
         _write_csv(found, folder)
-        for table in page_of_two.tables(found):
+        for table in page_of_two.tables_of_two(found):
             (folder / f"{table.name}.tex").write_text(latex.latex(table), encoding="utf-8")
-    drawn = figures_of_two.draw(found)
+    drawn = figures_of_two.draw_two(found)
     index = folder / "index.html"
     with room(folder):
-        figures.save(drawn, folder / "figures")
-        index.write_text(page_of_two.render(found, drawn), encoding="utf-8")
+        figures.save_figures(drawn, folder / "figures")
+        index.write_text(page_of_two.render_two(found, drawn), encoding="utf-8")
     terminal.show_two(found, console)
     _say(index, console)
     return index
@@ -112,4 +112,4 @@ def _name(root: str) -> str:
 def _write_csv(found: Tables | Comparison, folder: Path) -> None:
     for field in fields(found):
         if isinstance(table := getattr(found, field.name), pd.DataFrame):
-            in_words(table).to_csv(folder / f"{field.name}.csv", index=False)
+            table_in_words(table).to_csv(folder / f"{field.name}.csv", index=False)

@@ -13,8 +13,8 @@ from analysis.levels import CONFIDENCE
 from analysis.scores.gaps import COMPARISON
 
 MEAN = ["mean", "se", "df", "low", "high", "p"]
-TASKS = ["task_f", "task_p", "between_sd", "wide_low", "wide_high"]
-COLUMNS = [*COMPARISON, "tasks", "n", *MEAN, *TASKS]
+TASK_TERMS = ["task_f", "task_p", "between_sd", "wide_low", "wide_high"]
+COLUMNS = [*COMPARISON, "tasks", "n", *MEAN, *TASK_TERMS]
 
 
 def across_tasks(gaps: pd.DataFrame, conclusive: Collection[str]) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from lottery_ray.storage.store import Record
 
 CLEAR = 2.0
 """A difference of more than this many of its standard errors is called one."""
-BASELINES = {"majority": "majority", "random_start": "random start", "frozen": "frozen encoder"}
+BASELINE_NAMES = {"majority": "majority", "random_start": "random start", "frozen": "frozen encoder"}
 """{prefix of its columns: name}"""
 
 
@@ -36,17 +36,17 @@ def baselines(root: Root) -> pd.DataFrame:
         if "pretrained" not in starts:
             continue
         metric = root.metric(task)
-        full = devset.read(root.artifact(starts["pretrained"], "predictions.arrow"), metric)
+        full = devset.read_predictions(root.artifact(starts["pretrained"], "predictions.arrow"), metric)
         constant = devset.majority(metric, full)
         row: dict[str, Any] = {"task": task, "seed": seed, "full": starts["pretrained"].result["score"]}
-        row |= _against(row["full"], devset.score(metric, constant), full, constant, "majority", metric)
+        row |= _against(row["full"], devset.dev_score(metric, constant), full, constant, "majority", metric)
         for start, name in (("random", "random_start"), ("frozen", "frozen")):
             if control := starts.get(start):
-                other = devset.read(root.artifact(control, "predictions.arrow"), metric)
+                other = devset.read_predictions(root.artifact(control, "predictions.arrow"), metric)
                 row |= _against(row["full"], control.result["score"], full, other, name, metric)
         rows.append(row)
     columns = ["task", "seed", "full"]
-    for name in BASELINES:
+    for name in BASELINE_NAMES:
         columns += [name, f"above_{name}", f"{name}_se", f"{name}_z", f"beats_{name}"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -66,7 +66,7 @@ def _against(
     }
 
 
-def judged(baselines: pd.DataFrame) -> pd.DataFrame:
+def judged_tasks(baselines: pd.DataFrame) -> pd.DataFrame:
     """Whether each task's full model beats its majority baseline: columns task, majority, n, mean, sd,
     half, low, high (of full minus majority, over seeds), conclusive.
 

@@ -15,9 +15,9 @@ from scipy import stats
 
 from analysis.levels import CONFIDENCE
 from analysis.records.network_names import GOOD, LAYER_MATCHED, PRETRAINED, RANDOM, named
-from analysis.scores.statistics import CELL, INTERVAL, paired, t_interval, verdict
+from analysis.scores.statistics import CELL, INTERVAL_COLUMNS, paired, t_interval, verdict
 
-SPLITS = {
+PARTS_OF_GAP = {
     LAYER_MATCHED: ("the layer profile", "which components"),
     PRETRAINED: ("large pre-trained weights", "what fine-tuning changed"),
 }
@@ -36,7 +36,7 @@ def composition(scores: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for names, networks, wide in paired(scores):
         random = named(networks, RANDOM)
-        for through, (profile, rest) in SPLITS.items():
+        for through, (profile, rest) in PARTS_OF_GAP.items():
             between = named(networks, through)
             if random is None or between is None or GOOD not in networks:
                 continue
@@ -55,7 +55,7 @@ def composition(scores: pd.DataFrame) -> pd.DataFrame:
                 row |= {"network": network, "versus": versus}
                 share = dict(zip(("share", "share_low", "share_high"), ratio(values, total), strict=True))
                 rows.append(row | gap.row | {"verdict": verdict(gap, network)} | share)
-    columns = [*CELL, "through", "part", "network", "versus", *INTERVAL, "verdict"]
+    columns = [*CELL, "through", "part", "network", "versus", *INTERVAL_COLUMNS, "verdict"]
     return pd.DataFrame(rows, columns=[*columns, "share", "share_low", "share_high"])
 
 

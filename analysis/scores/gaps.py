@@ -11,14 +11,14 @@ from scipy import stats
 from analysis.formats import grouped, rows
 from analysis.levels import CONFIDENCE
 from analysis.records.method_names import NO_METHOD, is_good_again
-from analysis.records.network_names import FULL, GOOD, WHOLE, Network
+from analysis.records.network_names import FULL_MODEL, GOOD, WHOLE, NetworkName
 from analysis.records.root import Root
 from analysis.scores import dev_sets as devset
 from analysis.scores.paired_tests import effect, holm, least, seeds_needed, sign_flips, t_test
 from analysis.scores.statistics import (
     CELL,
-    INTERVAL,
-    NETWORK,
+    INTERVAL_COLUMNS,
+    NETWORK_COLUMNS,
     Interval,
     paired,
     t_interval,
@@ -29,7 +29,7 @@ from analysis.scores.statistics import (
 COMPARISON = ["method", "size", "measure", "network", "versus"]
 TESTS = ["effect", "effect_low", "effect_high", "t_p", "t_p_holm", "p", "p_least", "p_holm", "p_holm_least"]
 INDEPENDENT = ["independent_low", "independent_high"]
-GAP = [*CELL, "network", "versus", "paired", *INTERVAL, "verdict", *INDEPENDENT, *TESTS]
+GAP = [*CELL, "network", "versus", "paired", *INTERVAL_COLUMNS, "verdict", *INDEPENDENT, *TESTS]
 GAP += ["dev_se", "seeds_needed"]
 
 FACTS = ["method", "size", "network", "versus", "verdict"]
@@ -82,7 +82,7 @@ def unpaired_gaps(summary: pd.DataFrame) -> pd.DataFrame:
     table = []
     for labels, group in grouped(summary[summary["method"] != NO_METHOD], CELL):
         names: dict[str, Any] = dict(zip(CELL, labels, strict=True))
-        full = summary[(summary["task"] == names["task"]) & (summary["network"] == FULL)]
+        full = summary[(summary["task"] == names["task"]) & (summary["network"] == FULL_MODEL)]
         found = {row["network"]: row for row in rows(pd.concat([group, full]))}
         counting = [network for network in found if not is_good_again(names["method"], network)]
         for network, versus in comparisons(counting):
@@ -93,15 +93,15 @@ def unpaired_gaps(summary: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(table, columns=GAP).astype(TYPES)
 
 
-def comparisons(networks: Iterable[Network]) -> list[tuple[Network, Network]]:
+def comparisons(networks: Iterable[NetworkName]) -> list[tuple[NetworkName, NetworkName]]:
     """Which (network, versus) of these are compared."""
     every = list(networks)
-    others = [network for network in every if network not in (GOOD, FULL)]
-    pairs = [*((GOOD, other) for other in others), (FULL, GOOD)]
+    others = [network for network in every if network not in (GOOD, FULL_MODEL)]
+    pairs = [*((GOOD, other) for other in others), (FULL_MODEL, GOOD)]
     return [pair for pair in pairs if set(pair) <= set(every)]
 
 
-def _tested(network: Network, differences: np.ndarray) -> dict[str, Any]:
+def _tested(network: NetworkName, differences: np.ndarray) -> dict[str, Any]:
     gap = t_interval(differences)
     row = gap.row | {"verdict": verdict(gap, network), "t_p": t_test(gap)}
     row |= dict(zip(("effect", "effect_low", "effect_high"), effect(gap), strict=True))
@@ -137,16 +137,19 @@ def _left_out(scores: pd.DataFrame, root: Root) -> LeftOut:
     found: dict[tuple[Any, ...], list[np.ndarray]] = defaultdict(list)
     for row in rows(scores):
         file = "predictions.arrow" if row["measure"] == "fine-tuned" else f"{row['measure']}.arrow"
-        predictions = devset.read(root.artifact(records[row["node"]], file), row["metric"])
-        key = tuple(row[name] for name in (*NETWORK, "seed"))
+        predictions = devset.read_predictions(root.artifact(records[row["node"]], file), row["metric"])
+        key = tuple(row[name] for name in (*NETWORK_COLUMNS, "seed"))
         found[key].append(devset.leave_one_out(row["metric"], predictions))
     return {key: np.mean(draws, axis=0) for key, draws in found.items()}
 
 
 def _dev_se(left_out: LeftOut, gap: dict[str, Any], seeds: list[int]) -> float:
-    def mean(network: Network) -> np.ndarray:
+    def mean(network: NetworkName) -> np.ndarray:
         place = (gap["method"], gap["size"], network, gap["measure"])
-        where = (gap["task"], *((NO_METHOD, WHOLE, FULL, "fine-tuned") if network == FULL else place))
+        where = (
+            gap["task"],
+            *((NO_METHOD, WHOLE, FULL_MODEL, "fine-tuned") if network == FULL_MODEL else place),
+        )
         return np.asarray(np.mean([left_out[(*where, seed)] for seed in seeds], axis=0))
 
     return devset.jackknife(mean(gap["network"]) - mean(gap["versus"]))

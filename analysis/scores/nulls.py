@@ -6,28 +6,28 @@ import pandas as pd
 from analysis.formats import grouped
 from analysis.levels import SIGNIFICANT
 from analysis.records.method_names import is_good_again
-from analysis.records.network_names import Network
+from analysis.records.network_names import NetworkName
 from analysis.records.root import Root
 from lottery_ray.experiment.nodes import NullDraws
 
 GROUP = ["task", "method", "size", "kind"]
 
 
-def draws(root: Root) -> pd.DataFrame:
+def null_scores(root: Root) -> pd.DataFrame:
     """Every null draw's pruned score: columns task, method, size, kind (random or layer-matched), seed,
     number, score, good (the good mask's pruned score). Masks that must be the good one are left out."""
     rows = [
         root.place(record)
-        | {"kind": Network(record.labels["kind"]), "number": number, "score": score}
+        | {"kind": NetworkName(record.labels["kind"]), "number": number, "score": score}
         | {"good": record.result["good"]}
         for record in root.of(NullDraws)
-        if not is_good_again(root.methods[record.key], Network(record.labels["kind"]))
+        if not is_good_again(root.methods[record.key], NetworkName(record.labels["kind"]))
         for number, score in enumerate(record.result["scores"])
     ]
     return pd.DataFrame(rows, columns=[*GROUP, "seed", "number", "score", "good"])
 
 
-def tests(draws: pd.DataFrame) -> pd.DataFrame:
+def null_tests(draws: pd.DataFrame) -> pd.DataFrame:
     """Good's place among its null draws: columns task, method, size, kind, seed, good, mean, sd, draws,
     percentile (share of draws below good, ties counted half), p (one-sided: (1 + draws at or above good) /
     (1 + draws))."""
@@ -44,7 +44,7 @@ def tests(draws: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def summary(tests: pd.DataFrame) -> pd.DataFrame:
+def null_summary(tests: pd.DataFrame) -> pd.DataFrame:
     """Over seeds: columns task, method, size, kind, seeds, significant (seeds with p at most SIGNIFICANT),
     possible (seeds with enough draws for that), draws (fewest), percentile (mean)."""
     rows = []

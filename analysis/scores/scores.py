@@ -14,7 +14,8 @@ from lottery_ray.storage.store import Record
 
 SCORE = ["task", "metric", "seed", "method", "size", "network", "kind", "draw", "measure", "score", "se"]
 SCORE += ["dev_examples", "weights_kept", "node"]
-MEASURES = ("fine-tuned", "pruned", "retrained")
+TICKET_MEASURES = ("pruned", "retrained")
+MEASURES = ("fine-tuned", *TICKET_MEASURES)
 
 
 def scores(root: Root) -> pd.DataFrame:
@@ -35,7 +36,7 @@ def scores(root: Root) -> pd.DataFrame:
         ticket = root.place(record) | {name: record.labels[name] for name in ("kind", "draw")}
         ticket["network"] = root.networks[record.key]
         ticket["weights_kept"] = weights["kept"] / weights["of"]
-        for measure in ("pruned", "retrained"):
+        for measure in TICKET_MEASURES:
             if measure == "retrained" or not ticket["network"].is_control:
                 measured = _measured(root, record, measure, f"{measure}.arrow")
                 rows.append(ticket | measured | {"score": record.result[measure]})
@@ -56,7 +57,7 @@ def _place(row: dict[str, Any]) -> tuple[Any, ...]:
 
 def _measured(root: Root, record: Record, measure: str, file: str) -> dict[str, Any]:
     metric = root.metric(record.labels["task"])
-    predictions = devset.read(root.artifact(record, file), metric)
+    predictions = devset.read_predictions(root.artifact(record, file), metric)
     return {
         "task": record.labels["task"],
         "seed": record.labels["seed"],

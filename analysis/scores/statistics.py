@@ -11,11 +11,11 @@ from scipy import stats
 from analysis.formats import grouped
 from analysis.levels import CONFIDENCE
 from analysis.records.method_names import NO_METHOD, is_good_again
-from analysis.records.network_names import FULL, Network
+from analysis.records.network_names import FULL_MODEL, NetworkName
 
-NETWORK = ["task", "method", "size", "network", "measure"]
+NETWORK_COLUMNS = ["task", "method", "size", "network", "measure"]
 CELL = ["task", "method", "size", "measure"]
-INTERVAL = ["n", "mean", "sd", "half", "low", "high"]
+INTERVAL_COLUMNS = ["n", "mean", "sd", "half", "low", "high"]
 Sample = tuple[float, float, float]
 """Number of values, mean, sample standard deviation."""
 
@@ -75,7 +75,7 @@ def welch(one: Sample, other: Sample) -> dict[str, float]:
 def by_seed(scores: pd.DataFrame) -> pd.DataFrame:
     """One row per network and seed: columns NETWORK, seed, score, draws, weights_kept. Several random
     draws of one seed are averaged: they are not more seeds."""
-    groups = scores.groupby([*NETWORK, "seed"], sort=False)
+    groups = scores.groupby([*NETWORK_COLUMNS, "seed"], sort=False)
     return groups.agg(
         score=("score", "mean"), draws=("score", "size"), weights_kept=("weights_kept", "mean")
     ).reset_index()
@@ -85,10 +85,10 @@ def summary(scores: pd.DataFrame) -> pd.DataFrame:
     """One row per network: columns NETWORK, n, mean, sd, half, low, high over seeds, weights_kept (mean
     share of the prunable encoder weights)."""
     rows = [
-        dict(zip(NETWORK, names, strict=True))
+        dict(zip(NETWORK_COLUMNS, names, strict=True))
         | t_interval(group["score"].to_numpy()).row
         | {"weights_kept": group["weights_kept"].mean()}
-        for names, group in grouped(by_seed(scores), NETWORK)
+        for names, group in grouped(by_seed(scores), NETWORK_COLUMNS)
     ]
     return pd.DataFrame(rows)
 
@@ -99,7 +99,7 @@ class Verdict:
     understood."""
 
     direction: Literal["higher", "lower", "undecided"]
-    network: Network | None = None
+    network: NetworkName | None = None
 
     def __str__(self) -> str:
         """ "good higher", "undecided"."""
@@ -113,14 +113,14 @@ class Verdict:
 UNDECIDED = Verdict("undecided")
 
 
-def verdict(gap: Interval, network: Network | None = None) -> Verdict:
+def verdict(gap: Interval, network: NetworkName | None = None) -> Verdict:
     """Of a gap of a network over another; see `Verdict`."""
     if gap.low > 0:
         return Verdict("higher", network)
     return Verdict("lower", network) if gap.high < 0 else UNDECIDED
 
 
-def paired(scores: pd.DataFrame) -> Iterator[tuple[dict[str, Any], list[Network], pd.DataFrame]]:
+def paired(scores: pd.DataFrame) -> Iterator[tuple[dict[str, Any], list[NetworkName], pd.DataFrame]]:
     """Per task, method, size and measure of subnetworks, these labels, the networks with the full model, and
     a table of scores: a row per seed and a column per network; NaN where a seed lacks one. A ticket that must
     be the good one is left out."""
@@ -128,7 +128,7 @@ def paired(scores: pd.DataFrame) -> Iterator[tuple[dict[str, Any], list[Network]
     tickets = seeds[seeds["method"] != NO_METHOD]
     for labels, group in grouped(tickets, CELL):
         names: dict[str, Any] = dict(zip(CELL, labels, strict=True))
-        full = seeds[(seeds["task"] == names["task"]) & (seeds["network"] == FULL)]
+        full = seeds[(seeds["task"] == names["task"]) & (seeds["network"] == FULL_MODEL)]
         wide = pd.concat([group, full]).pivot(index="seed", columns="network", values="score")
         every = dict.fromkeys([*group["network"], *full["network"]])
         networks = [network for network in every if not is_good_again(names["method"], network)]

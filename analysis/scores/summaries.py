@@ -12,10 +12,10 @@ import pandas as pd
 from analysis.formats import grouped
 from analysis.records.method_names import NO_METHOD
 from analysis.records.network_names import MAJORITY, WHOLE
-from analysis.scores.statistics import NETWORK
+from analysis.scores.statistics import NETWORK_COLUMNS
 
 AVERAGED = ["method", "size", "network", "measure"]
-SPREAD = [*NETWORK, "seeds", "draws", "mean", "seed_sd", "draw_sd", "dev_se"]
+SPREAD = [*NETWORK_COLUMNS, "seeds", "draws", "mean", "seed_sd", "draw_sd", "dev_se"]
 
 
 def averages(summary: pd.DataFrame, tasks: pd.DataFrame) -> pd.DataFrame:
@@ -55,8 +55,8 @@ def spread(scores: pd.DataFrame) -> pd.DataFrame:
     both, so the two are no parts of one sum.
     """
     table = [
-        dict(zip(NETWORK, names, strict=True)) | _components(group)
-        for names, group in grouped(scores, NETWORK)
+        dict(zip(NETWORK_COLUMNS, names, strict=True)) | _components(group)
+        for names, group in grouped(scores, NETWORK_COLUMNS)
     ]
     return pd.DataFrame(table, columns=SPREAD)
 

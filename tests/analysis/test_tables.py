@@ -152,13 +152,13 @@ def without(one: Predictions, row: int) -> Predictions:
 def test_scores_are_those_of_the_tasks(metric: tasks.Metric) -> None:
     one = predictions(metric)
     logits = one.predicted[:, None] if metric == "pearson" else np.eye(2)[one.predicted.astype(int)]
-    assert devset.score(metric, one) == pytest.approx(tasks.score(metric, one.labels, logits))
+    assert devset.dev_score(metric, one) == pytest.approx(tasks.score(metric, one.labels, logits))
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_leave_one_out_is_the_score_without_each_row(metric: tasks.Metric) -> None:
     one = predictions(metric)
-    brute = [devset.score(metric, without(one, row)) for row in range(len(one.labels))]
+    brute = [devset.dev_score(metric, without(one, row)) for row in range(len(one.labels))]
     np.testing.assert_allclose(devset.leave_one_out(metric, one), brute, atol=1e-12)
 
 
@@ -176,7 +176,10 @@ def test_jackknife_of_a_difference(metric: tasks.Metric) -> None:
     two = Predictions(one.labels, np.roll(two.predicted, 3))
     n = len(one.labels)
     brute = np.array(
-        [devset.score(metric, without(one, i)) - devset.score(metric, without(two, i)) for i in range(n)]
+        [
+            devset.dev_score(metric, without(one, i)) - devset.dev_score(metric, without(two, i))
+            for i in range(n)
+        ]
     )
     left_out = devset.leave_one_out(metric, one) - devset.leave_one_out(metric, two)
     assert devset.jackknife(left_out) == pytest.approx(
@@ -186,14 +189,14 @@ def test_jackknife_of_a_difference(metric: tasks.Metric) -> None:
 
 def test_jackknife_of_accuracy_is_the_binomial_standard_error() -> None:
     one = predictions("accuracy", 400)
-    share = devset.score("accuracy", one)
+    share = devset.dev_score("accuracy", one)
     expected = np.sqrt(share * (1 - share) / 399)
     assert devset.jackknife(devset.leave_one_out("accuracy", one)) == pytest.approx(expected)
 
 
 def test_majority_is_the_most_frequent_dev_label() -> None:
     one = Predictions(np.array([2.0, 2, 0, 1, 2]), np.zeros(5))
-    assert devset.score("accuracy", devset.majority("accuracy", one)) == pytest.approx(0.6)
+    assert devset.dev_score("accuracy", devset.majority("accuracy", one)) == pytest.approx(0.6)
 
 
 def test_predictions_are_read_in_the_order_of_idx(root: str, found: Analysis) -> None:
@@ -202,8 +205,8 @@ def test_predictions_are_read_in_the_order_of_idx(root: str, found: Analysis) ->
     for record in store.records():
         if record.labels["stage"] == "finetune":
             metric = tasks.TASKS[record.labels["task"]].metric
-            one = devset.read(store.fetch(record, "predictions.arrow"), metric)
-            assert devset.score(metric, one) == pytest.approx(record.result["score"])
+            one = devset.read_predictions(store.fetch(record, "predictions.arrow"), metric)
+            assert devset.dev_score(metric, one) == pytest.approx(record.result["score"])
     assert found.scores.groupby("task")["se"].max().between(0, 0.1).all()
 
 
@@ -255,7 +258,7 @@ def test_chance_jaccard_of_many_components_is_the_exact_one_nearly(monkeypatch: 
 
 
 def test_empty_masks_have_no_jaccard() -> None:
-    assert np.isnan(overlap.jaccard(Overlap(12, 0, 0, 0)))
+    assert np.isnan(overlap.jaccard_of(Overlap(12, 0, 0, 0)))
     assert np.isnan(chance_jaccard(12, 0, 0))
 
 
@@ -310,7 +313,7 @@ def test_overlap_of_the_papers_masks(task: str, component: str, observed: float,
     table = table[(table["family"] == "heads_mlps") & (table["task"] == task)]
     tables = [mask_table(group) for _, group in table.groupby("seed")]
     found = [masks.overlaps(one, other)[component] for one, other in combinations(tables, 2)]
-    assert np.mean([overlap.jaccard(pair) for pair in found]) == pytest.approx(observed, abs=5e-5)
+    assert np.mean([overlap.jaccard_of(pair) for pair in found]) == pytest.approx(observed, abs=5e-5)
     ratio = [pair.a * pair.b / pair.n / (pair.a + pair.b - pair.a * pair.b / pair.n) for pair in found]
     assert np.mean(ratio) == pytest.approx(chance, abs=5e-5)
     exact = [chance_jaccard(pair.n, pair.a, pair.b) for pair in found]
@@ -361,7 +364,7 @@ def test_a_root_with_full_models_only(tmp_path: Path) -> None:
 def test_a_root_without_the_random_start(tmp_path: Path) -> None:
     found = analyse(Planted(tmp_path).fill(with_study(baselines=(), tasks=("similarity",))))
     assert found.baselines["random_start"].isna().all()
-    assert "What pre-training and" not in page.render(found.facts, [])
+    assert "What pre-training and" not in page.render_page(found.facts, [])
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
@@ -474,7 +477,7 @@ def test_a_report_is_complete(root: str) -> None:
     assert {path.stem for path in index.parent.glob("*.csv")} == names
     scores = pd.read_csv(index.parent / "scores.csv")
     assert scores["score"].tolist() == found.scores["score"].tolist()
-    drawn = {drawing.name for drawing in figures.draw(found.facts)}
+    drawn = {drawing.name for drawing in figures.draw_figures(found.facts)}
     assert {path.stem for path in (index.parent / "figures").glob("*.png")} == drawn
     assert {
         "scores_structured",

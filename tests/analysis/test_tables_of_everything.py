@@ -22,7 +22,7 @@ from analysis.report import page, terminal
 from analysis.report import write as report
 from analysis.report.words import cautions, conclusions
 from analysis.scores.composition import TOTAL, ratio
-from analysis.scores.nulls import tests as null_tests
+from analysis.scores.nulls import null_tests as null_tests
 from analysis.tables import tables_of
 from lottery_ray import streams
 from lottery_ray.experiment import masks
@@ -195,13 +195,13 @@ def test_every_table_has_the_size(found: Analysis) -> None:
         assert set(sizes) == {"stopping", "0.5"}, name
     text = text_of(found)
     assert " structured, at 50%" in text
-    assert "Heads, at 50%" in page.render(found.facts, [])
+    assert "Heads, at 50%" in page.render_page(found.facts, [])
 
 
 def test_sizes_are_not_spoken_of_where_there_is_one(tmp_path: Path) -> None:
     found = analyse(Planted(tmp_path).fill(SMALL))
     assert "at 50%" not in text_of(found)
-    assert '<th scope="col">size</th>' not in page.render(found.facts, [])
+    assert '<th scope="col">size</th>' not in page.render_page(found.facts, [])
 
 
 @pytest.mark.parametrize("size", ["stopping", "0.5"])
@@ -321,7 +321,9 @@ def test_an_undecided_gap_has_no_shares(tmp_path: Path) -> None:
     totals = undecided[undecided["part"] == TOTAL]
     assert len(totals)
     assert totals["share"].isna().all()
-    assert "no decided gap to split on Similarity" in "\n".join(conclusions.composition(found.facts))
+    assert "no decided gap to split on Similarity" in "\n".join(
+        conclusions.composition_sentences(found.facts)
+    )
     assert np.isnan(ratio(np.array([0.1]), np.array([0.2]))).all()
 
 
@@ -366,7 +368,7 @@ def test_null_draws_are_counted_over_seeds(found: Analysis) -> None:
 def test_few_null_draws_test_nothing(tmp_path: Path) -> None:
     found = analyse(Planted(tmp_path).fill(replace(SMALL, null_draws=18)))
     assert set(found.null_summary["possible"]) == {0}
-    assert not conclusions.null_draws(found.facts)
+    assert not conclusions.null_draw_sentences(found.facts)
     assert "test nothing" in "\n".join(cautions.flags(found.facts))
 
 
@@ -425,7 +427,7 @@ def test_a_verdict_that_a_choice_changes_is_said(tmp_path: Path) -> None:
     found = analyse(beside(tmp_path, known=known).fill(other))
     assert set(found.choice_scores["method"]) == {"structured, cumulative importance"}
     assert found.choice_scores["changes"].all()
-    [sentence] = conclusions.choices(found.facts)
+    [sentence] = conclusions.choice_sentences(found.facts)
     assert "changes on Similarity, pruned (good higher under structured, good lower under it)" in sentence
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from transformers import BertConfig, BertForSequenceClassification
 
 from analysis import Analysis, analyse
-from analysis.formats import in_words
+from analysis.formats import table_in_words
 from analysis.formats import rows as rows_of
 from analysis.paper.versus import paper, versus_paper
 from analysis.records.method_names import STRUCTURED
@@ -298,7 +298,7 @@ def only(table: pd.DataFrame, place: dict[str, str]) -> pd.DataFrame:
 
 
 def test_the_numbers_that_come_with_the_project_are_the_published_ones(found: Analysis) -> None:
-    ours = in_words(paper())
+    ours = table_in_words(paper())
     ours = ours[ours["setting"] != "table_2"].set_index(["task", "method", "network", "measure"])
     theirs = found.summary.set_index(["task", "method", "network", "measure"])
     assert len(ours) == len(theirs) == 315
@@ -330,7 +330,7 @@ def test_networks_are_held_against_those_drawn_alike() -> None:
     place: dict[str, Any] = {"measure": "retrained", "method": STRUCTURED, "size": STOPPING}
     rows = [place | {"network": PUBLISHED_NETWORKS[name]} for name in drawn]
     frame = pd.DataFrame(rows).assign(task="qnli", n=5, mean=0.5, sd=0.1)
-    found = in_words(versus_paper(frame)).set_index("network")["setting"]
+    found = table_in_words(versus_paper(frame)).set_index("network")["setting"]
     assert found.to_dict() == {
         "super bad (as released)": "head_mlp_super_bizzaro_retrained",
         "bad (complement)": "head_mlp_invert_retrained",

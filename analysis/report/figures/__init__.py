@@ -23,14 +23,14 @@ FAST = {"compress_level": 1}
 """PNG in half the time, for a sixth more bytes."""
 
 
-def draw(found: Tables) -> list[Drawing]:
+def draw_figures(found: Tables) -> list[Drawing]:
     """All figures that the tables have data for."""
     subjects = (gaps, scores, paper, overlap, tasks, survival, importance, searches)
     with mpl.rc_context(STYLE):
-        return [drawing for subject in subjects for drawing in subject.draw(found)]
+        return [drawing for subject in subjects for drawing in subject.drawings(found)]
 
 
-def save(drawn: list[Drawing], folder: Path) -> None:
+def save_figures(drawn: list[Drawing], folder: Path) -> None:
     """PNG files, 150 dots per inch, and SVG files with their fonts as text, both on white, in place of
     those of an earlier report."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -19,8 +19,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from analysis.records.method_names import NO_METHOD, Method, plain
-from analysis.records.network_names import STOPPING, SUPER_SURVIVORS, Network, Size
+from analysis.records.method_names import NO_METHOD, MethodName, plainest
+from analysis.records.network_names import STOPPING, SUPER_SURVIVORS, NetworkName, TicketSize
 from analysis.tables import Tables
 from lottery_ray.inputs.tasks import title
 
@@ -48,7 +48,6 @@ MARKERS = {
 }
 OWN_MARKERS = ("X", "p", "h", "<", ">")
 SEED_COLOURS = ("#009e73", "#cc79a7", "#56b4e9", "#a6761d", FAINT)
-COMPONENTS = {"heads": "heads", "mlp": "MLPs", "weight": "weights"}
 WIDTH = 10.8
 """Of a figure, in inches."""
 STYLE: dict[Any, Any] = {
@@ -103,11 +102,11 @@ class Drawing:
         return re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
 
 
-def colour(network: Network) -> str:
+def colour(network: NetworkName) -> str:
     return COLOURS.get("own" if network.is_own else TWINS.get(network.kind, network.kind), INK)
 
 
-def marker(network: Network) -> str:
+def marker(network: NetworkName) -> str:
     if network.is_own:
         # the same in every figure
         return OWN_MARKERS[sum(str(network.drawn_as).encode()) % len(OWN_MARKERS)]
@@ -130,8 +129,8 @@ class Slice:
     """
 
     rows: pd.DataFrame
-    size: Size
-    method: Method
+    size: TicketSize
+    method: MethodName
     is_variant: bool
 
     @property
@@ -151,7 +150,7 @@ def slices(table: pd.DataFrame, *, by_method: bool = False) -> Iterator[Slice]:
     by_method: one per method.
     """
     methods = list(dict.fromkeys(table["method"]))
-    is_variant = {method: plain(methods, method) != method for method in methods}
+    is_variant = {method: plainest(methods, method) != method for method in methods}
     groups = [(is_variant[method], method if by_method else NO_METHOD) for method in table["method"]]
     for varies, method in dict.fromkeys(groups):
         rows = table[[group == (varies, method) for group in groups]]

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.formats import MINUS, grouped, rows
-from analysis.records.network_names import BAD, GOOD, LAYER_MATCHED, PRETRAINED, RANDOM, Network, with_own
+from analysis.records.network_names import BAD, GOOD, LAYER_MATCHED, PRETRAINED, RANDOM, NetworkName, with_own
 from analysis.report.figures.drawing import (
     COLOURS,
     FAINT,
@@ -24,14 +24,14 @@ from analysis.report.figures.drawing import (
     slices,
     task_title,
 )
-from analysis.scores.composition import SPLITS, TOTAL
+from analysis.scores.composition import PARTS_OF_GAP, TOTAL
 from analysis.tables import Tables
 
 VERSUS = (RANDOM, LAYER_MATCHED, PRETRAINED, BAD)
 """The networks that good is drawn against, beside those that a user added; the table has all of them."""
 
 
-def draw(found: Tables) -> Iterator[Drawing]:
+def drawings(found: Tables) -> Iterator[Drawing]:
     """Those that there are data for."""
     across = _drawn(found.across_tasks)
     for part in slices(across[across["tasks"] > 1]):
@@ -64,7 +64,7 @@ class Series:
 def _series(table: pd.DataFrame) -> list[Series]:
     """Good minus each of these that is there."""
 
-    def one(versus: Network) -> Series:
+    def one(versus: NetworkName) -> Series:
         def chosen(group: pd.DataFrame) -> pd.DataFrame:
             return group[_kinds(group["versus"]) == versus].drop_duplicates(
                 [column for column in ("task", "method", "size", "measure") if column in group]
@@ -126,7 +126,7 @@ def _composition(found: Tables, part: Slice) -> Drawing:
     table = part.rows
     through = list(dict.fromkeys(table["through"]))
 
-    def series(label: str, kind: Network, name: str, paint: str, style: str) -> Series:
+    def series(label: str, kind: NetworkName, name: str, paint: str, style: str) -> Series:
         def chosen(group: pd.DataFrame) -> pd.DataFrame:
             return group[(group["through"] == kind) & (group["part"] == name)]
 
@@ -135,7 +135,7 @@ def _composition(found: Tables, part: Slice) -> Drawing:
     drawn = [series("good minus random", through[0], TOTAL, INK, "o")]
     for kind in through:
         paint, style = colour(kind), marker(kind)
-        profile, rest = SPLITS[kind]
+        profile, rest = PARTS_OF_GAP[kind]
         drawn.append(series(f"{profile} ({kind} {MINUS} random)", kind, profile, paint, style))
         drawn.append(series(f"{rest} (good {MINUS} {kind})", kind, rest, COLOURS["good"], style))
     figure = _panels(found, table, drawn, pd.DataFrame())

@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.formats import grouped, rows
+from analysis.formats import COMPONENT_NAMES, grouped, rows
 from analysis.records.method_names import STRUCTURED, place
 from analysis.records.network_names import GOOD
 from analysis.report.figures.drawing import (
     COLOURS,
-    COMPONENTS,
     FAINT,
     INK,
     Drawing,
@@ -32,7 +31,7 @@ NULLS = {
 """{null: its columns, and how it is drawn}"""
 
 
-def draw(found: Tables) -> Iterator[Drawing]:
+def drawings(found: Tables) -> Iterator[Drawing]:
     """Those that there are data for."""
     for part in slices(_good(found.overlap)):
         yield _overlap(found, part)
@@ -55,7 +54,7 @@ def _overlap(found: Tables, part: Slice) -> Drawing:
     for number, (axis, (names, means)) in enumerate(zip(axes, panels, strict=True)):
         _panel(axis, means, pairs[pairs.index == names], tasks)
         lines(axis, [title(str(task)) for task in tasks], named=number % 3 == 0)
-        axis.set_title(f"{names[0]}: {COMPONENTS[names[1]]}")
+        axis.set_title(f"{names[0]}: {COMPONENT_NAMES[names[1]]}")
         axis.set_xlabel("Jaccard")
     handles = [mark("mean over pairs of seeds", "o", COLOURS["good"], ms=8)]
     handles.append(mark("one pair", ".", COLOURS["good"], ms=5, alpha=0.4))
@@ -100,7 +99,7 @@ def _layers(part: Slice, component: str) -> Drawing:
         axis.set_ylabel("Jaccard")
     handles = [mark("mean over pairs of seeds", "o", COLOURS["good"]), bar("by chance: 95%", FAINT, 6)]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    words = f"{place(part.method, part.size)}: {COMPONENTS[component]}"
+    words = f"{place(part.method, part.size)}: {COMPONENT_NAMES[component]}"
     caption = (
         f"Overlap of seeds layer by layer, {words}, beside random masks that keep as many in that layer."
         " Layer 1 is next to the embeddings."

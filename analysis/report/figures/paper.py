@@ -6,21 +6,29 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.formats import grouped
-from analysis.records.method_names import MAGNITUDE, NO_METHOD, STRUCTURED, Method
-from analysis.records.network_names import BAD, FULL, GOOD, PRETRAINED, RANDOM, SUPER_SURVIVORS, Network
+from analysis.records.method_names import MAGNITUDE, NO_METHOD, STRUCTURED, MethodName
+from analysis.records.network_names import (
+    BAD,
+    FULL_MODEL,
+    GOOD,
+    PRETRAINED,
+    RANDOM,
+    SUPER_SURVIVORS,
+    NetworkName,
+)
 from analysis.report.figures.drawing import INK, Drawing, colour, file_name, grid, lines, mark, marker
 from analysis.report.words.conclusions import opening
 from analysis.tables import Tables
 from lottery_ray.inputs.tasks import title
 
-NETWORKS = (FULL, GOOD, RANDOM, BAD, PRETRAINED, SUPER_SURVIVORS)
+NETWORKS = (FULL_MODEL, GOOD, RANDOM, BAD, PRETRAINED, SUPER_SURVIVORS)
 
 MAIN = (STRUCTURED, MAGNITUDE)
 SIDES = (("mean", "sd", True, 0.05), ("paper_mean", "paper_sd", False, -0.05))
 """This study's and the published: columns, whether marks are filled, where in its line."""
 
 
-def draw(found: Tables) -> Iterator[Drawing]:
+def drawings(found: Tables) -> Iterator[Drawing]:
     """One per method that there is anything to compare of."""
     # the paper's own root has no differences
     table = found.versus_paper.dropna(subset=["difference"])
@@ -31,7 +39,7 @@ def draw(found: Tables) -> Iterator[Drawing]:
             yield _paper(table[table["method"].isin([NO_METHOD, method])], method)
 
 
-def _paper(table: pd.DataFrame, method: Method) -> Drawing:
+def _paper(table: pd.DataFrame, method: MethodName) -> Drawing:
     """A panel per measure, a line per task; this study's marks are filled."""
     panels = list(grouped(table, "measure"))
     tasks = list(dict.fromkeys(table["task"]))
@@ -52,7 +60,7 @@ def _paper(table: pd.DataFrame, method: Method) -> Drawing:
     return Drawing("paper", file_name("versus_paper", str(method)), caption, figure, method not in MAIN)
 
 
-def _panel(axis: Axes, table: pd.DataFrame, kinds: list[Network], tasks: list[str]) -> None:
+def _panel(axis: Axes, table: pd.DataFrame, kinds: list[NetworkName], tasks: list[str]) -> None:
     present = [network for network in kinds if (table["network"] == network).any()]
     for place, network in enumerate(present):
         rows = table[table["network"] == network].drop_duplicates("task")

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from analysis.formats import grouped, rows
 from analysis.records.method_names import NO_METHOD, place
-from analysis.records.network_names import GOOD, RANDOM, Network
+from analysis.records.network_names import GOOD, RANDOM, NetworkName
 from analysis.report.figures.drawing import (
     COLOURS,
     FAINT,
@@ -25,12 +25,12 @@ from analysis.report.figures.drawing import (
     task_title,
 )
 from analysis.report.words.conclusions import opening
-from analysis.scores.statistics import NETWORK
+from analysis.scores.statistics import NETWORK_COLUMNS
 from analysis.tables import Tables
 from lottery_ray.inputs.tasks import CORRELATIONS, known, metric_name, title
 
 SEEDS = "Small dots are seeds, large marks"
-KINDS = (
+SPREADS = (
     (GOOD, "seed_sd", "good, SD over seeds", "o", COLOURS["good"]),
     (RANDOM, "seed_sd", "random, SD over seeds", "s", COLOURS["random"]),
     (RANDOM, "draw_sd", "random, SD over draws of one seed", "x", COLOURS["random"]),
@@ -38,7 +38,7 @@ KINDS = (
 )
 
 
-def draw(found: Tables) -> Iterator[Drawing]:
+def drawings(found: Tables) -> Iterator[Drawing]:
     """Per method and size the scores, per size where they spread, per method and size the null draws."""
     for part in slices(found.summary[found.summary["method"] != NO_METHOD], by_method=True):
         yield _scores(found, part)
@@ -75,7 +75,7 @@ def _scores(found: Tables, part: Slice) -> Drawing:
 
 
 def _score_panel(
-    axis: Axes, found: Tables, table: pd.DataFrame, names: list[Network], *, named: bool
+    axis: Axes, found: Tables, table: pd.DataFrame, names: list[NetworkName], *, named: bool
 ) -> None:
     """table: the rows of the summary that it shows."""
     task = str(table["task"].iloc[0])
@@ -114,7 +114,7 @@ def _score_panel(
 
 def _seeds(found: Tables, row: dict[str, Any]) -> np.ndarray:
     """The scores behind a mean, one per seed; none where only the mean was published."""
-    same = (found.scores[NETWORK] == [row[name] for name in NETWORK]).all(axis=1)
+    same = (found.scores[NETWORK_COLUMNS] == [row[name] for name in NETWORK_COLUMNS]).all(axis=1)
     return found.scores[same].groupby("seed")["score"].mean().to_numpy(float)
 
 
@@ -130,7 +130,7 @@ def _spread(part: Slice) -> Drawing:
     figure, axes = grid(len(panels), 1.6 + 0.26 * len(tasks), 2)
     for number, (axis, (names, group)) in enumerate(zip(axes, panels, strict=True)):
         kinds = group["network"].map(lambda network: network.drawn_as)
-        for network, column, _, style, paint in KINDS:
+        for network, column, _, style, paint in SPREADS:
             rows = group[(kinds == network) & group[column].notna()]
             axis.plot(
                 rows[column], [-tasks.index(t) for t in rows["task"]], style, ms=7, color=paint, mew=1.6
@@ -143,7 +143,7 @@ def _spread(part: Slice) -> Drawing:
     drawn = part.rows["network"].map(lambda network: network.drawn_as)
     handles = [
         mark(label, style, paint, mew=1.6)
-        for network, column, label, style, paint in KINDS
+        for network, column, label, style, paint in SPREADS
         if part.rows.loc[drawn == network, column].notna().any()
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)

@@ -10,7 +10,7 @@ from analysis.formats import grouped
 from analysis.report.figures.drawing import FAINT, STYLE, Drawing, colour, grid, mark, marker
 
 
-def draw(found: Comparison) -> list[Drawing]:
+def draw_two(found: Comparison) -> list[Drawing]:
     """A panel per measure: a point per task, method, size and network; above the diagonal, the second study
     scores higher. Nothing where the studies share no network."""
     if found.scores.empty:

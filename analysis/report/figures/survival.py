@@ -14,7 +14,7 @@ from analysis.tables import Tables
 from lottery_ray.inputs.tasks import title
 
 
-def draw(found: Tables) -> Iterator[Drawing]:
+def drawings(found: Tables) -> Iterator[Drawing]:
     """Over tasks first; then task by task, folded where there are several."""
     for part in slices(_good(found.task_survival), by_method=True):
         yield _over_tasks(part)

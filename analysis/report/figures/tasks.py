@@ -8,10 +8,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.formats import grouped
+from analysis.formats import COMPONENT_NAMES, grouped
 from analysis.records.method_names import place
 from analysis.records.network_names import GOOD
-from analysis.report.figures.drawing import COMPONENTS, WIDTH, Drawing, Slice, grid, slices
+from analysis.report.figures.drawing import WIDTH, Drawing, Slice, grid, slices
 from analysis.report.figures.heatmap import heatmap
 from analysis.report.words.conclusions import opening
 from analysis.tables import Tables
@@ -20,7 +20,7 @@ from lottery_ray.inputs.tasks import order, title
 Shown = Callable[[float], str]
 
 
-def draw(found: Tables) -> Iterator[Drawing]:
+def drawings(found: Tables) -> Iterator[Drawing]:
     """Those that there are data for."""
     table = found.task_overlap[found.task_overlap["network"] == GOOD]
     for part in slices(table, by_method=True):
@@ -44,14 +44,14 @@ def _overlap(part: Slice, component: str, cells: pd.DataFrame) -> Drawing:
     least, most = np.nanmin([0.8, *ratio.ravel()]), np.nanmax([1.2, *ratio.ravel()])
     _cells(left, both, tasks, _counted, ends=_ends(both), sds=sd)
     _cells(right, ratio, tasks, "{:.2f}".format, ends=(least, most), framed=outside)
-    left.set_title(f"{COMPONENTS[component]} that both keep")
+    left.set_title(f"{COMPONENT_NAMES[component]} that both keep")
     right.set_title("over what chance gives")
     words = place(part.method, part.size)
     caption = (
-        f"{opening(words)}: {COMPONENTS[component]} that the good masks of two tasks share in the same seed,"
-        " mean over seeds, with the standard deviation in small print; the diagonal is how many each keeps."
-        " Right: over the expectation for independent masks of the same sizes; 1.00 is chance, and framed"
-        " ones lie outside its 95%."
+        f"{opening(words)}: {COMPONENT_NAMES[component]} that the good masks of two tasks share in the same"
+        " seed, mean over seeds, with the standard deviation in small print; the diagonal is how many each"
+        " keeps. Right: over the expectation for independent masks of the same sizes; 1.00 is chance, and"
+        " framed ones lie outside its 95%."
     )
     return Drawing("tasks", part.name("task_overlap", component), caption, figure, part.folded)
 

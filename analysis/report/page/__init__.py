@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from analysis.formats import MINUS
-from analysis.records.network_names import FULL, Network
+from analysis.records.network_names import FULL_MODEL, NetworkName
 from analysis.report.figures.drawing import Drawing
 from analysis.report.page.claims import quotes
 from analysis.report.page.sections import every_table, sections
@@ -22,7 +22,7 @@ class Finding:
     sentences: list[str]
 
 
-def render(found: Tables, drawn: list[Drawing]) -> str:
+def render_page(found: Tables, drawn: list[Drawing]) -> str:
     """The page, with its style, tables and figures inside it."""
     made = every_table(found)
     headline = next((drawing for drawing in drawn if drawing.group == "gaps" and not drawing.folded), None)
@@ -37,7 +37,7 @@ def render(found: Tables, drawn: list[Drawing]) -> str:
         caution=cautions.caution(found),
         left_out=conclusions.left_out(found),
         flags=cautions.flags(found),
-        missing=conclusions.missing(found),
+        missing=conclusions.missing_sentences(found),
         missing_count=len(found.missing),
         claims=next(table for table in made if table.name == "claims"),
         quotes=quotes(found),
@@ -45,7 +45,7 @@ def render(found: Tables, drawn: list[Drawing]) -> str:
         sections=sections(
             made,
             [drawing for drawing in drawn if drawing is not headline],
-            {"choices": conclusions.choices(found)},
+            {"choices": conclusions.choice_sentences(found)},
         ),
     )
 
@@ -53,9 +53,9 @@ def render(found: Tables, drawn: list[Drawing]) -> str:
 def _findings(found: Tables) -> list[Finding]:
     """Every headlined comparison, one network drawn in several ways under one heading; then what good is
     made of, its null draws, and the others. Those with something to say."""
-    headings: dict[str, list[tuple[Network, Network]]] = {}
-    for pair in filter(conclusions.is_headlined, conclusions.comparisons(found)):
-        full = pair[0] == FULL
+    headings: dict[str, list[tuple[NetworkName, NetworkName]]] = {}
+    for pair in filter(conclusions.is_headlined, conclusions.compared_pairs(found)):
+        full = pair[0] == FULL_MODEL
         heading = "The full model against good" if full else f"Good against {pair[1].drawn_as}"
         headings.setdefault(heading, []).append(pair)
     made = [
@@ -63,11 +63,11 @@ def _findings(found: Tables) -> list[Finding]:
         for heading, pairs in headings.items()
     ]
     for heading, sentences_of in (
-        (f"What good is made of (good {MINUS} random)", conclusions.composition),
-        ("Good among null draws", conclusions.null_draws),
+        (f"What good is made of (good {MINUS} random)", conclusions.composition_sentences),
+        ("Good among null draws", conclusions.null_draw_sentences),
     ):
         made.append(Finding(heading, [*sentences_of(found), *sentences_of(found, stopping=False)]))
-    others = [pair for pair in conclusions.comparisons(found) if not conclusions.is_headlined(pair)]
+    others = [pair for pair in conclusions.compared_pairs(found) if not conclusions.is_headlined(pair)]
     lines = [line for pair in others for line in _every_size(found, *pair)]
     made.append(Finding("Good against super-survivors, transferred subnetworks and controls", lines))
     made.append(
@@ -76,7 +76,7 @@ def _findings(found: Tables) -> list[Finding]:
     return [finding for finding in made if finding.sentences]
 
 
-def _every_size(found: Tables, network: Network, versus: Network) -> list[str]:
+def _every_size(found: Tables, network: NetworkName, versus: NetworkName) -> list[str]:
     """The stopping one first."""
     return [
         sentence

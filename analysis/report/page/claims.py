@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from analysis.formats import grouped, rows
-from analysis.report.words.headlines import plain
+from analysis.report.words.headlines import of_plain_methods
 from analysis.tables import Tables
 
 
@@ -20,7 +20,7 @@ class Quote:
 def quotes(found: Tables) -> list[Quote]:
     """In the order of the table of claims."""
     made = []
-    for words, table in grouped(plain(found.claims), "quote"):
+    for words, table in grouped(of_plain_methods(found.claims), "quote"):
         judged = [
             (", ".join(filter(None, (row["claim"], str(row["method"])))), row["measured"])
             for row in rows(table)

@@ -4,22 +4,22 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.formats import grouped, listed, number, percent, rows, signed, with_interval
+from analysis.formats import COMPONENT_NAMES, grouped, listed, number, percent, rows, signed, with_interval
 from analysis.records.method_names import place
 from analysis.records.network_names import (
     BAD,
-    FULL,
+    FULL_MODEL,
     GOOD,
     LAYER_MATCHED,
     PRETRAINED,
     RANDOM,
     STOPPING,
-    Network,
+    NetworkName,
     several_sizes,
     with_own,
 )
-from analysis.scores.baselines import BASELINES, CLEAR
-from analysis.scores.composition import SPLITS, TOTAL
+from analysis.scores.baselines import BASELINE_NAMES, CLEAR
+from analysis.scores.composition import PARTS_OF_GAP, TOTAL
 from analysis.scores.statistics import UNDECIDED, Verdict
 from analysis.tables import Tables
 from lottery_ray.inputs.tasks import title
@@ -55,7 +55,7 @@ def _parts_counted(found: Tables) -> list[str]:
     for through, group in grouped(table, "through"):
         decided = group.dropna(subset=["share"])
         higher = decided[decided["low"] > 0]["part"].value_counts()
-        parts = [f"{part} in {higher.get(part, 0)}" for part in SPLITS[through]]
+        parts = [f"{part} in {higher.get(part, 0)}" for part in PARTS_OF_GAP[through]]
         count = int((decided["part"] == TOTAL).sum())
         if count:
             sentences.append(
@@ -83,35 +83,35 @@ def conclusive(found: Tables, table: pd.DataFrame) -> pd.DataFrame:
     return table[table["task"].isin(found.tasks.loc[found.tasks["conclusive"], "task"])]
 
 
-def _drawn_as(gaps: pd.DataFrame, drawn: Network) -> list[Network]:
+def _drawn_as(gaps: pd.DataFrame, drawn: NetworkName) -> list[NetworkName]:
     """The networks that good is compared with, of those drawn like this."""
     return [versus for versus in dict.fromkeys(gaps["versus"]) if versus.drawn_as == drawn]
 
 
-def _between(gaps: pd.DataFrame, network: Network, versus: Network) -> pd.DataFrame:
+def _between(gaps: pd.DataFrame, network: NetworkName, versus: NetworkName) -> pd.DataFrame:
     return gaps[(gaps["network"] == network) & (gaps["versus"] == versus)]
 
 
-def comparisons(found: Tables) -> list[tuple[Network, Network]]:
+def compared_pairs(found: Tables) -> list[tuple[NetworkName, NetworkName]]:
     """Every (network, versus) that sentences are made of: the headlined ones first, then the full model,
     then the rest."""
     pairs = list(dict.fromkeys(zip(found.gaps["network"], found.gaps["versus"], strict=True)))
     ranks = [*with_own(HEADLINED, found.gaps["versus"]), GOOD]
 
-    def rank(pair: tuple[Network, Network]) -> int:
+    def rank(pair: tuple[NetworkName, NetworkName]) -> int:
         drawn = pair[1].drawn_as
         return ranks.index(drawn) if drawn in ranks else len(ranks)
 
     return sorted(pairs, key=rank)
 
 
-def is_headlined(pair: tuple[Network, Network]) -> bool:
+def is_headlined(pair: tuple[NetworkName, NetworkName]) -> bool:
     drawn = pair[1].drawn_as
-    return pair == (FULL, GOOD) or drawn in with_own(HEADLINED, [drawn])
+    return pair == (FULL_MODEL, GOOD) or drawn in with_own(HEADLINED, [drawn])
 
 
 def findings(
-    found: Tables, network: Network, versus: Network, *, values: bool, stopping: bool = True
+    found: Tables, network: NetworkName, versus: NetworkName, *, values: bool, stopping: bool = True
 ) -> list[str]:
     """One sentence per method, size and measure about one comparison, over the tasks that count.
 
@@ -131,15 +131,15 @@ def opening(what: object) -> str:
     return words[0].upper() + words[1:]
 
 
-def said(network: Network) -> str:
+def said(network: NetworkName) -> str:
     """A network within a sentence."""
-    if network == FULL:
+    if network == FULL_MODEL:
         return "the full model"
     of_several_words = network.is_control or len(network.notes) > 1
     return f"“{network}”" if of_several_words else str(network)
 
 
-def _comparison(one: Network, other: Network, group: pd.DataFrame, values: bool) -> str:
+def _comparison(one: NetworkName, other: NetworkName, group: pd.DataFrame, values: bool) -> str:
     clauses = []
     for verdict, words in (
         (Verdict("higher", one), f"{said(one)} scores higher than {said(other)} on"),
@@ -180,7 +180,7 @@ def controls(found: Tables) -> list[str]:
         "frozen": "with all weights fine-tuned, the full model scores {}, with a frozen encoder {}",
     }
     sentences = []
-    for name in (name for name in BASELINES if name in words):
+    for name in (name for name in BASELINE_NAMES if name in words):
         for task, group in grouped(found.baselines.dropna(subset=[name]), "task"):
             clear = int(group[f"beats_{name}"].sum())
             scores = words[name].format(number(group["full"].mean()), number(group[name].mean()))
@@ -191,7 +191,7 @@ def controls(found: Tables) -> list[str]:
     return sentences
 
 
-def composition(found: Tables, *, stopping: bool = True) -> list[str]:
+def composition_sentences(found: Tables, *, stopping: bool = True) -> list[str]:
     """One sentence per method, size and measure about what good's gap to random is made of."""
     table = conclusive(found, found.composition)
     table = table[(table["size"] == STOPPING) == stopping]
@@ -227,7 +227,7 @@ def _parts(table: pd.DataFrame) -> str:
     return " or else ".join(ways)
 
 
-def null_draws(found: Tables, *, stopping: bool = True) -> list[str]:
+def null_draw_sentences(found: Tables, *, stopping: bool = True) -> list[str]:
     """One sentence per method, size and kind: in how many seeds good stands out among random masks."""
     table = conclusive(found, found.null_summary)
     table = table[(table["size"] == STOPPING) == stopping]
@@ -245,7 +245,7 @@ def null_draws(found: Tables, *, stopping: bool = True) -> list[str]:
     return sentences
 
 
-def choices(found: Tables) -> list[str]:
+def choice_sentences(found: Tables) -> list[str]:
     """One sentence per variant of a method: its masks, good's scores, and where a verdict changes."""
     tables = (found.choice_masks, found.choice_scores)
     pairs = dict.fromkeys(
@@ -255,8 +255,9 @@ def choices(found: Tables) -> list[str]:
     for method, versus in pairs:
         masks, scores = (t[(t["method"] == method) & (t["versus"] == versus)] for t in tables)
         clauses = [
-            f"good masks of one seed share a Jaccard of {_span(of['jaccard'])} of their {OVERLAPS[part]}"
-            f" (by chance {_span(of['chance'])}; between seeds of {versus} {_span(of['between_seeds'])})"
+            f"good masks of one seed share a Jaccard of {_span(of['jaccard'])} of their"
+            f" {COMPONENT_NAMES[part]} (by chance {_span(of['chance'])}; between seeds of {versus}"
+            f" {_span(of['between_seeds'])})"
             for part, of in grouped(masks, "component")
         ]
         scores = conclusive(found, scores)
@@ -286,10 +287,7 @@ def _span(values: pd.Series) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-OVERLAPS = {"heads": "heads", "mlp": "MLPs", "weight": "weights"}
-
-
-def missing(found: Tables) -> list[str]:
+def missing_sentences(found: Tables) -> list[str]:
     """One sentence per task and seed with networks that have no record."""
     return [
         f"{title(task)}, seed {seed}: {listed(list(map(str, group['network'])))}."

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.formats import grouped, listed, number, rows, signed
+from analysis.formats import COMPONENT_NAMES, grouped, listed, number, rows, signed
 from analysis.paper.stated import CONTRADICTED, OPEN, SUPPORTED
 from analysis.records.method_names import MAGNITUDE, NO_METHOD, STRUCTURED
-from analysis.records.method_names import plain as plain_of
+from analysis.records.method_names import plainest as plain_of
 from analysis.records.network_names import BAD, GOOD, PRETRAINED, RANDOM, STOPPING, named, with_own
-from analysis.report.words.conclusions import OVERLAPS, conclusive, opening, said
+from analysis.report.words.conclusions import conclusive, opening, said
 from analysis.scores.gaps import COMPARISON
 from analysis.scores.statistics import Verdict
 from analysis.tables import Tables
@@ -26,7 +26,7 @@ def headlines(found: Tables) -> list[str]:
     return [*_gaps(found), *_overlaps(found), *_claims(found)]
 
 
-def plain(table: pd.DataFrame) -> pd.DataFrame:
+def of_plain_methods(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of methods that are not variants of another, and those of no method."""
     methods = set(table["method"]) - {NO_METHOD}
     kept = {NO_METHOD, *(plain_of(methods, method) for method in methods)}
@@ -35,7 +35,7 @@ def plain(table: pd.DataFrame) -> pd.DataFrame:
 
 def _main(table: pd.DataFrame) -> pd.DataFrame:
     """Good at the stopping size, under plain methods: those that search all that they prune at once."""
-    table = plain(table[(table["network"] == GOOD) & (table["size"] == STOPPING)])
+    table = of_plain_methods(table[(table["network"] == GOOD) & (table["size"] == STOPPING)])
     whole = table["method"].map(lambda method: method.base).isin([STRUCTURED.base, MAGNITUDE.base])
     return table[whole] if whole.any() else table
 
@@ -93,13 +93,13 @@ def _overlaps(found: Tables) -> Iterator[str]:
             number(group[name].mean(), 2) for name in ("jaccard", "chance", "fleiss_kappa")
         )
         names = ("by chance ", "Fleiss' kappa ") if not clauses else ("", "")
-        clauses.append(f"{jaccard} for {OVERLAPS[component]} ({names[0]}{chance}; {names[1]}{kappa})")
+        clauses.append(f"{jaccard} for {COMPONENT_NAMES[component]} ({names[0]}{chance}; {names[1]}{kappa})")
     if clauses:
         yield f"Good subnetworks of two seeds overlap with a mean Jaccard of {listed(clauses)}."
 
 
 def _claims(found: Tables) -> Iterator[str]:
-    table = plain(found.claims)
+    table = of_plain_methods(found.claims)
     measured = table[table["tasks"] > 0]
     if len(measured):
         counts = [

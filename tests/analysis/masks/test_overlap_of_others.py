@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.formats import in_words
+from analysis.formats import table_in_words
 from analysis.masks.overlap_of_others import PRETRAINED_COLUMNS, pretrained_overlap, task_overlap
-from analysis.records.method_names import MAGNITUDE, Method
-from analysis.records.network_names import GOOD, PRETRAINED, STOPPING, Size
+from analysis.records.method_names import MAGNITUDE, MethodName
+from analysis.records.network_names import GOOD, PRETRAINED, STOPPING, TicketSize
 from analysis.records.root import MaskFile
 from lottery_ray.experiment import masks
 from tests import picked, released
@@ -20,7 +20,7 @@ from tests import picked, released
 def found(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     frame = released.frame()
     good = frame[frame["family"].isin(["heads_mlps", "heads_mlps_random"])]
-    return in_words(task_overlap(released.files(good, tmp_path_factory.mktemp("masks"))))
+    return table_in_words(task_overlap(released.files(good, tmp_path_factory.mktemp("masks"))))
 
 
 @pytest.mark.parametrize(("component", "block"), [("heads", 0), ("mlp", 1)])
@@ -57,7 +57,7 @@ def test_only_seeds_that_have_both_tasks_count(tmp_path: Path) -> None:
             mask = masks.structured_mask(heads, np.ones(3, bool))
             path = tmp_path / f"{task} {seed}.arrow"
             masks.write(masks.to_table(mask, "k", dict.fromkeys(masks.IDENTITY)), path)
-            files.append(MaskFile(task, seed, Method("heads"), STOPPING, GOOD, 0, path))
+            files.append(MaskFile(task, seed, MethodName("heads"), STOPPING, GOOD, 0, path))
             kept[task, seed] = heads
     table = task_overlap(files)
     shared = [int((kept["sst2", seed] & kept["HANS", seed]).sum()) for seed in (2, 3)]
@@ -142,7 +142,7 @@ def test_masks_that_are_random_within_the_strata_share_nothing_beyond(tmp_path: 
             path = tmp_path / f"{network} {seed}.arrow"
             part = masks.Part("weight", 0, "weight", (N,), kept)
             masks.write(masks.to_table((part,), "k", dict.fromkeys(masks.IDENTITY)), path)
-            files.append(MaskFile("HANS", seed, MAGNITUDE, Size(0.5), network, 0, path))
+            files.append(MaskFile("HANS", seed, MAGNITUDE, TicketSize(0.5), network, 0, path))
     pairs = picked.rows(pretrained_overlap(files), other="good")
     assert len(pairs) == 6
     assert pairs["ratio"].between(0.98, 1.02).all()

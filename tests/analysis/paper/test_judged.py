@@ -10,28 +10,28 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.formats import in_words, rows
+from analysis.formats import rows, table_in_words
 from analysis.masks import agreement, overlap
 from analysis.masks import groups as mask_groups
 from analysis.paper import evidence, published
 from analysis.paper.judged import COLUMNS, claims
 from analysis.paper.stated import CONTRADICTED, OPEN, SUPPORTED
 from analysis.records import root as records
-from analysis.records.method_names import NO_METHOD, STRUCTURED, Method
+from analysis.records.method_names import NO_METHOD, STRUCTURED, MethodName
 from analysis.records.network_names import (
     BAD,
-    FULL,
+    FULL_MODEL,
     GOOD,
     PUBLISHED_NETWORKS,
     RANDOM,
     RANDOM_START,
     STOPPING,
     WHOLE,
-    Size,
+    TicketSize,
 )
 from analysis.records.searches import searches
 from analysis.scores.gaps import unpaired_gaps
-from analysis.scores.statistics import NETWORK
+from analysis.scores.statistics import NETWORK_COLUMNS
 from analysis.scores.statistics import summary as over_seeds
 from lottery_ray.storage.published import import_published
 from lottery_ray.storage.store import Store
@@ -52,8 +52,8 @@ ABSTRACT = (
 """arXiv 2005.00561."""
 TASKS = {"cola": 0.0, "sst2": 0.5, "rte": 0.5}
 """{task: majority}"""
-SCORES = {FULL: 0.9, GOOD: 0.87, RANDOM: 0.8, BAD: 0.75, RANDOM_START: 0.55}
-NO_SCORES = pd.DataFrame(columns=[*NETWORK, "seed", "score"])
+SCORES = {FULL_MODEL: 0.9, GOOD: 0.87, RANDOM: 0.8, BAD: 0.75, RANDOM_START: 0.55}
+NO_SCORES = pd.DataFrame(columns=[*NETWORK_COLUMNS, "seed", "score"])
 NO_SEARCHES = pd.DataFrame(columns=["method", "data"])
 A, B, C, USEFUL, D, E = (
     "(a) good comes close to full, retrained",
@@ -84,16 +84,16 @@ def judged(
                 task,
                 *(
                     (NO_METHOD, WHOLE, network, "fine-tuned")
-                    if network == FULL
+                    if network == FULL_MODEL
                     else (STRUCTURED, STOPPING, network, measure)
                 ),
             )
             for task in names
             for network in SCORES
             for measure in ("pruned", "retrained")
-            if network != FULL or measure == "pruned"
+            if network != FULL_MODEL or measure == "pruned"
         ],
-        columns=NETWORK,
+        columns=NETWORK_COLUMNS,
     )
     means = SCORES | {PUBLISHED_NETWORKS[name]: mean for name, mean in changes.items()}
     summary = summary.assign(n=n, mean=summary["network"].map(means), sd=sd if n > 1 else np.nan)
@@ -162,8 +162,8 @@ def test_networks_have_the_name_that_says_how_they_are_drawn() -> None:
 def test_known_seeds_pair() -> None:
     """Bad and full rise and fall together, so the sum of their spreads is far too much."""
     full, bad = np.array([0.90, 0.80, 0.85]), np.array([0.71, 0.59, 0.65])
-    place = dict(zip(NETWORK, ["rte", STRUCTURED, STOPPING, BAD, "retrained"], strict=True))
-    whole = place | {"method": NO_METHOD, "size": WHOLE, "network": FULL, "measure": "fine-tuned"}
+    place = dict(zip(NETWORK_COLUMNS, ["rte", STRUCTURED, STOPPING, BAD, "retrained"], strict=True))
+    whole = place | {"method": NO_METHOD, "size": WHOLE, "network": FULL_MODEL, "measure": "fine-tuned"}
     scores = pd.DataFrame(
         [
             of | {"seed": seed, "score": score, "weights_kept": 1.0}
@@ -229,22 +229,22 @@ def test_the_estimates_are_the_means_over_tasks() -> None:
 
 def test_only_conclusive_tasks_and_the_methods_of_the_abstract_count() -> None:
     """Tasks that are not judged, heads alone and other sizes change nothing."""
-    names = dict(zip(NETWORK, ["cola", STRUCTURED, STOPPING, GOOD, "retrained"], strict=True))
+    names = dict(zip(NETWORK_COLUMNS, ["cola", STRUCTURED, STOPPING, GOOD, "retrained"], strict=True))
 
     def row(mean: float, **other: Any) -> dict[str, Any]:
         return names | other | {"n": 5, "mean": mean, "sd": 0.01}
 
-    full = {"method": NO_METHOD, "size": WHOLE, "network": FULL, "measure": "fine-tuned"}
+    full = {"method": NO_METHOD, "size": WHOLE, "network": FULL_MODEL, "measure": "fine-tuned"}
     known = [row(0.9, **full), row(0.9, **full | {"task": "rte"}), row(0.87), row(0.87, task="rte")]
     beside = [
-        row(0.1, size=Size(0.5)),
-        row(0.1, method=Method("heads")),
+        row(0.1, size=TicketSize(0.5)),
+        row(0.1, method=MethodName("heads")),
         row(0.1, task="hans"),
         row(0.9, **full, task="hans"),
     ]
     tasks = pd.DataFrame({"task": ["cola", "rte"], "majority": 0.0, "conclusive": True})
     known_of_masks = ["component", "seeds", "fleiss_kappa", "kappa_se", "jaccard", "chance"]
-    masks = pd.DataFrame(columns=[*NETWORK[:4], *known_of_masks])
+    masks = pd.DataFrame(columns=[*NETWORK_COLUMNS[:4], *known_of_masks])
     tables = [pd.DataFrame(known), pd.DataFrame(known + beside)]
     one, other = (
         claims(unpaired_gaps(table), table, tasks, masks, masks, NO_SCORES, NO_SEARCHES) for table in tables
@@ -269,12 +269,12 @@ def test_the_papers_own_results(tmp_path: Path) -> None:
     if not PAPER.exists():
         pytest.skip("the released masks are not at hand")
     import_published(PAPER / "masks.parquet", str(tmp_path / "root"), PAPER / "published_results.csv")
-    root = records.read(Store.open(str(tmp_path / "root")), tmp_path)
-    groups, summary = mask_groups.of_seeds(root.masks()), published.summary(root)
-    tables = overlap.of_seeds(groups), agreement.agreement(groups)
-    judged = published.judged(root)
+    root = records.read_root(Store.open(str(tmp_path / "root")), tmp_path)
+    groups, summary = mask_groups.groups_of_seeds(root.masks()), published.published_summary(root)
+    tables = overlap.overlap_of_seeds(groups), agreement.agreement(groups)
+    judged = published.published_tasks(root)
     found = claims(unpaired_gaps(summary), summary, judged, *tables, NO_SCORES, searches(root))
-    table = in_words(found).set_index(["claim", "method"])
+    table = table_in_words(found).set_index(["claim", "method"])
     kappas = [0.2281, 0.3245, 0.2153, 0.2215, 0.1912, 0.2576, 0.3015, 0.1799]  # without WNLI
     assert table.loc[(D, "structured"), "estimate"] == pytest.approx(np.mean(kappas), abs=5e-5)
     assert table.loc[(D, "structured"), "verdict"] == SUPPORTED

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from analysis import Analysis, analyse
 from analysis.report import latex, tidy
 from analysis.report.page.sections import every_table
-from analysis.report.page.table import Cell, Table, plain
+from analysis.report.page.table import Cell, PageTable, as_it_is
 from lottery_ray.experiment.study import PRESETS
 from tests.planted import Planted
 
@@ -80,7 +80,7 @@ def test_a_page_table_reads_in_latex_as_on_the_page() -> None:
         [Cell("A & B"), Cell("\N{MINUS SIGN}0.100 ± 0.050", -0.1)],
         [Cell("A & B", again=True), Cell("50%", 0.5)],
     ]
-    made = latex.latex(Table("gaps", "Shares in %.", ["task", "gap_1"], rows))
+    made = latex.latex(PageTable("gaps", "Shares in %.", ["task", "gap_1"], rows))
     assert r"task & gap\_1 \\" in made
     assert "A \\& B & $-$0.100 $\\pm$ 0.050 \\\\\n & 50\\% \\\\" in made
     assert r"\begin{tabular}{lr}" in made
@@ -89,13 +89,13 @@ def test_a_page_table_reads_in_latex_as_on_the_page() -> None:
 
 def test_headers_break_where_their_column_is_narrower() -> None:
     rows = [[Cell("a long sentence", kind="long"), Cell("0.5", 0.5)]]
-    made = latex.latex(Table("gaps", "Gaps.", ["what it is", "p & so on"], rows))
+    made = latex.latex(PageTable("gaps", "Gaps.", ["what it is", "p & so on"], rows))
     assert r"what it is & \shortstack[r]{p \& \\ so \\ on} \\" in made
     assert r"\begin{tabular}{p{4cm}r}" in made
 
 
 def test_long_tables_go_on_over_pages() -> None:
-    made = latex.latex(plain("many", pd.DataFrame({"n": range(latex.ONE_PAGE + 1)})))
+    made = latex.latex(as_it_is("many", pd.DataFrame({"n": range(latex.ONE_PAGE + 1)})))
     assert r"\begin{longtable}{r}" in made
     assert len(cells(made)) == latex.ONE_PAGE + 1 + 2  # the header, once for later pages
 

@@ -13,7 +13,7 @@ from analysis.formats import rows
 from analysis.records.network_names import GOOD
 from analysis.report import terminal
 from analysis.report.page.claims import quotes
-from analysis.report.words.headlines import headlines, plain
+from analysis.report.words.headlines import headlines, of_plain_methods
 from analysis.scores.statistics import Verdict
 from lottery_ray.experiment.study import PRESETS
 from lottery_ray.storage.published import import_published
@@ -89,7 +89,7 @@ def test_networks_drawn_in_several_ways_count_once(paper: Analysis) -> None:
     assert lines[0].count("than bad") == lines[0].count("than random (Bernoulli)") == 1
     assert "mean of 8 tasks" in lines[0]
     assert not [line for line in lines if "(earlier)" in line]
-    assert "separate searches" not in set(plain(paper.facts.claims)["method"].map(str))
+    assert "separate searches" not in set(of_plain_methods(paper.facts.claims)["method"].map(str))
 
 
 @with_paper
@@ -118,4 +118,4 @@ def test_a_rule_that_goes_on_from_another_does_not_repeat_it(found: Analysis) ->
     first, second = (rule for _, rule in made[0].rules)
     assert second.startswith("As the rule before. ")
     assert first not in second
-    assert sum(len(one.measured) for one in made) == len(plain(found.facts.claims))
+    assert sum(len(one.measured) for one in made) == len(of_plain_methods(found.facts.claims))

@@ -155,7 +155,7 @@ def test_every_table_and_figure_has_a_place(index: Path) -> None:
     references = Page(index.read_text()).references
     for table in made:
         assert (f"{table.name}.csv" in references) == bool(table.rows), table.name
-    assert {drawing.group for drawing in figures.draw(found.facts)} <= {plan.name for plan in PLANS}
+    assert {drawing.group for drawing in figures.draw_figures(found.facts)} <= {plan.name for plan in PLANS}
 
 
 def test_what_repeats_is_marked_and_columns_that_say_nothing_are_left_out() -> None:
@@ -169,7 +169,7 @@ def test_what_repeats_is_marked_and_columns_that_say_nothing_are_left_out() -> N
         }
     )
     shown = [columns.word("task"), columns.word("method"), columns.size(), columns.probability("p")]
-    made = tabulated("gaps", "What: it is.", frame, [*shown, columns.value("nothing")], labels=3)
+    made = tabulated("gaps", "What: it is.", frame, [*shown, columns.decimals("nothing")], labels=3)
     assert made.headers == ["task", "method", "p"]
     assert [[cell.again for cell in row[:2]] for row in made.rows] == [
         [False, False],

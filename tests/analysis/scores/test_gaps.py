@@ -16,7 +16,7 @@ from analysis.formats import rows
 from analysis.levels import CONFIDENCE
 from analysis.records import root as records
 from analysis.records.method_names import MAGNITUDE
-from analysis.records.network_names import BAD, GOOD, RANDOM, STOPPING, Network
+from analysis.records.network_names import BAD, GOOD, RANDOM, STOPPING, NetworkName
 from analysis.records.root import Root
 from analysis.scores import dev_sets as devset
 from analysis.scores.gaps import COMPARISON, GAP, INDEPENDENT, gaps, unpaired_gaps
@@ -223,7 +223,7 @@ STUDY = replace(
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Root:
     store = Store.open(Planted(tmp_path_factory.mktemp("gaps")).fill(STUDY))
-    return records.read(store, Path())
+    return records.read_root(store, Path())
 
 
 @pytest.fixture(scope="module")
@@ -277,15 +277,15 @@ def test_the_dev_error_of_a_gap_is_by_leaving_each_example_out(root: Root, found
     place = table[(table["method"] == MAGNITUDE) & (table["measure"] == "pruned")]
     place = place[place["task"] == row["task"]]
 
-    def without_each(network: Network) -> np.ndarray:
+    def without_each(network: NetworkName) -> np.ndarray:
         seeds = []
         for _, nodes in place[place["network"] == network].groupby("seed"):
             draws = []
             for key, metric in zip(nodes["node"], nodes["metric"], strict=True):
-                known = devset.read(root.artifact(records[key], "pruned.arrow"), metric)
+                known = devset.read_predictions(root.artifact(records[key], "pruned.arrow"), metric)
                 draws.append(
                     [
-                        devset.score(
+                        devset.dev_score(
                             metric,
                             devset.Predictions(*(np.delete(x, i) for x in (known.labels, known.predicted))),
                         )
