@@ -5,22 +5,21 @@ In a notebook:
     from analysis import analyse, draw
 
     found = analyse("results/demo")
-    found.gaps            # each table of the report is a data frame, see `Analysis`
+    found.gaps            # each table of the report is a data frame, see `Tables`
     draw(found)           # its figures, with their captions
 
     compare(found, analyse("results/other")).scores
 
-`analysis.tidy.tidy(found)` has every number of every table in one. `analysis.report.write` makes the whole
-report, `analysis.report.write_two` that of two roots.
+`tidy(found)` has every number of every table in one. `analysis.report.write.write_report` makes the whole
+report, `write_two_reports` beside it that of two roots.
 """
 
-from analysis.comparison import Comparison, compare
+from analysis.comparison import Comparison
 from analysis.masks.chance import chance_jaccard
-from analysis.report.figures import draw
+from analysis.notebook import Analysis, analyse, compare, draw, tidy
 from analysis.report.figures.drawing import Drawing
-from analysis.scores.effects import effect, seeds_needed
+from analysis.scores.paired_tests import effect, seeds_needed
 from analysis.scores.statistics import t_interval
-from analysis.tables import Analysis, analyse
 
 __all__ = [
     "Analysis",
@@ -33,4 +32,5 @@ __all__ = [
     "effect",
     "seeds_needed",
     "t_interval",
+    "tidy",
 ]

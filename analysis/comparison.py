@@ -6,12 +6,12 @@ from typing import Any
 import pandas as pd
 
 from analysis.formats import rows
-from analysis.scores.welch import welch
-from analysis.tables import Analysis
+from analysis.scores.statistics import welch
+from analysis.tables import Tables
 from lottery_ray.errors import InputError
 from lottery_ray.inputs.tasks import METRIC_NAMES, title
 
-NETWORK = ["task", "method", "size", "network", "measure"]
+SAME_NETWORK = ["task", "method", "size", "network", "measure"]
 GAP = ["task", "method", "size", "measure", "network", "versus"]
 COMPONENT = ["task", "method", "size", "network", "component"]
 MEAN = ["n", "mean", "sd"]
@@ -29,8 +29,8 @@ class Comparison:
     setup: what was run otherwise: task, what, first, second.
     """
 
-    first: Analysis
-    second: Analysis
+    first: Tables
+    second: Tables
     scores: pd.DataFrame
     gaps: pd.DataFrame
     masks: pd.DataFrame
@@ -38,7 +38,7 @@ class Comparison:
     setup: pd.DataFrame
 
 
-def compare(first: Analysis, second: Analysis) -> Comparison:
+def compare_tables(first: Tables, second: Tables) -> Comparison:
     """Of two analyses, which need not be of the same tasks or methods; only what both have is compared.
 
     Raises InputError if they score a task by different metrics, as users' own may have them."""
@@ -46,7 +46,7 @@ def compare(first: Analysis, second: Analysis) -> Comparison:
     return Comparison(
         first=first,
         second=second,
-        scores=_differences(first.summary, second.summary, NETWORK),
+        scores=_differences(first.summary, second.summary, SAME_NETWORK),
         gaps=_differences(first.gaps, second.gaps, GAP, ["verdict"]),
         masks=_masks(first, second),
         claims=_beside(first.claims, second.claims, ["claim", "method"], ["verdict"]),
@@ -54,7 +54,7 @@ def compare(first: Analysis, second: Analysis) -> Comparison:
     )
 
 
-def _check_metrics(first: Analysis, second: Analysis) -> None:
+def _check_metrics(first: Tables, second: Tables) -> None:
     one, other = (dict(zip(of.scores["task"], of.scores["metric"], strict=True)) for of in (first, second))
     for task in one.keys() & other.keys():
         if one[task] != other[task]:
@@ -81,7 +81,7 @@ def _differences(
     return pd.concat([table, found], axis=1)
 
 
-def _masks(first: Analysis, second: Analysis) -> pd.DataFrame:
+def _masks(first: Tables, second: Tables) -> pd.DataFrame:
     """How much each keeps, and how alike its seeds' masks are."""
     shares = _beside(first.agreement, second.agreement, COMPONENT, ["seeds", "share", "fleiss_kappa"])
     overlaps = _beside(first.overlap, second.overlap, COMPONENT, ["jaccard", "chance"])

@@ -1,16 +1,34 @@
-"""Rows of tables, and numbers as people read them."""
+"""Rows of tables, facts in words, and numbers as people read them."""
 
+from collections.abc import Iterator
+from dataclasses import is_dataclass
 from typing import Any, cast
 
 import pandas as pd
 
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
+COMPONENT_NAMES = {"heads": "heads", "mlp": "MLPs", "weight": "weights"}
 
 
 def rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     """One {column: value} per row."""
     return cast(list[dict[str, Any]], table.to_dict("records"))
+
+
+def grouped(table: pd.DataFrame, by: str | list[str]) -> Iterator[tuple[Any, pd.DataFrame]]:
+    """What its rows have in these columns, and the rows that have it, in the order of the first of each."""
+    yield from table.groupby(by, sort=False)
+
+
+def table_in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """The same with words for networks, methods, sizes and what else its cells hold as facts."""
+    told = {
+        str(name): cells.map(lambda cell: str(cell) if is_dataclass(cell) else cell)
+        for name, cells in table.items()
+        if cells.dtype == object and cells.map(is_dataclass).any()
+    }
+    return table.assign(**told) if told else table
 
 
 def number(value: float, digits: int = 3) -> str:

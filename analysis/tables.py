@@ -9,9 +9,8 @@ import pandas as pd
 
 from analysis.masks import importance, overlap, survival
 from analysis.masks.agreement import agreement
-from analysis.masks.groups import of_seeds
-from analysis.masks.pretrained_overlap import pretrained_overlap
-from analysis.masks.task_overlap import task_overlap
+from analysis.masks.groups import groups_of_seeds
+from analysis.masks.overlap_of_others import pretrained_overlap, task_overlap
 from analysis.paper import choices, published
 from analysis.paper.judged import claims
 from analysis.paper.versus import versus_paper
@@ -19,24 +18,25 @@ from analysis.records import inventory
 from analysis.records import root as records
 from analysis.records.searches import searches
 from analysis.records.size_meanings import size_meanings
-from analysis.records.sizes import extremes, sizes, survivors
+from analysis.records.sizes import extremes, sizes_over_seeds, survivors
 from analysis.scores import nulls, statistics
 from analysis.scores.across_tasks import across_tasks
-from analysis.scores.averages import averages
-from analysis.scores.baselines import baselines, judged
+from analysis.scores.baselines import baselines, judged_tasks
 from analysis.scores.composition import composition
 from analysis.scores.gaps import gaps as paired_gaps
 from analysis.scores.gaps import unpaired_gaps
 from analysis.scores.scores import scores
-from analysis.scores.spread import spread
+from analysis.scores.summaries import averages, spread
+from lottery_ray.storage.published import Published
 from lottery_ray.storage.store import Store
 
 
 @dataclass(frozen=True)
-class Analysis:
-    """The tables of one root; the functions that make them say what their columns are.
+class Tables:
+    """The tables of one root; the functions that make them say what their columns are. Networks, methods,
+    sizes and verdicts are facts in them, see `formats.in_words`.
 
-    scores: one row per score; a full model has method "", size "" and measure "fine-tuned"; se is the
+    scores: one row per score; a full model has NO_METHOD, size WHOLE and measure "fine-tuned"; se is the
     dev set's standard error. summary: means over seeds, and what others published as means;
     averages: over tasks.
     gaps, across_tasks, spread, composition: scores compared (modules of these names). null_draws,
@@ -88,7 +88,7 @@ class Analysis:
     micro_batches: pd.DataFrame
 
 
-def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
+def tables_of(root: str, only: Sequence[str] = ()) -> Tables:
     """Read a finished or half-finished root, a folder or a URI.
 
     only: of a root with several studies, FIELD=VALUE of the fine-tuned models of one. Raises InputError if
@@ -96,24 +96,24 @@ def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
     """
     store = Store.open(root)
     with tempfile.TemporaryDirectory(prefix="lottery_ray_") as copies:
-        found = records.read(store, Path(copies), only)
+        found = records.read_root(store, Path(copies), only)
         table = scores(found)
         every = found.masks()
-        groups = of_seeds(every)
-        kept = survival.kept(every, survival.heads(found))
-        summary = _joined(statistics.summary(table), published.summary(found))
-        gaps = _joined(paired_gaps(table, found), unpaired_gaps(published.summary(found)))
+        groups = groups_of_seeds(every)
+        kept = survival.survival_by_mask(every, survival.heads_of_a_layer(found))
+        summary = _joined(statistics.summary(table), published.published_summary(found))
+        gaps = _joined(paired_gaps(table, found), unpaired_gaps(published.published_summary(found)))
         base = baselines(found)
-        tasks = _joined(judged(base), published.judged(found))
+        tasks = _joined(judged_tasks(base), published.published_tasks(found))
         conclusive = tasks.loc[tasks["conclusive"].astype(bool), "task"]
-        overlaps = overlap.of_seeds(groups)
+        overlaps = overlap.overlap_of_seeds(groups)
         agreed = agreement(groups)
-        null_tests = nulls.tests(null_draws := nulls.draws(found))
+        null_tests = nulls.null_tests(null_draws := nulls.null_scores(found))
         choice_pairs = choices.masks_of_choices(found)
-        scored = importance.importance(found)
+        scored = importance.importances(found)
         steps = searches(found)
         kept_by = survivors(found)
-        return Analysis(
+        return Tables(
             uri=root,
             scores=table,
             summary=summary,
@@ -124,26 +124,26 @@ def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
             composition=composition(table),
             null_draws=null_draws,
             null_tests=null_tests,
-            null_summary=nulls.summary(null_tests),
+            null_summary=nulls.null_summary(null_tests),
             choice_scores=choices.scores_of_choices(table, gaps),
             choice_pairs=choice_pairs,
             choice_masks=choices.mask_summary(choice_pairs, overlaps),
             baselines=base,
             tasks=tasks,
             claims=claims(gaps, summary, tasks, overlaps, agreed, table, steps),
-            versus_paper=versus_paper(summary, published=bool(found.stage("published"))),
-            overlap_pairs=overlap.of_pairs(groups),
+            versus_paper=versus_paper(summary, published=bool(found.of(Published))),
+            overlap_pairs=overlap.overlap_of_pairs(groups),
             overlap=overlaps,
-            overlap_layers=overlap.of_layers(groups),
+            overlap_layers=overlap.overlap_of_layers(groups),
             agreement=agreed,
             task_overlap=task_overlap(every),
             pretrained_overlap=pretrained_overlap(every),
             survival=survival.survival(kept),
             task_survival=survival.task_survival(kept),
             importance=scored,
-            importance_agreement=importance.agreement(scored),
+            importance_agreement=importance.importance_agreement(scored),
             survivors=kept_by,
-            sizes=sizes(kept_by),
+            sizes=sizes_over_seeds(kept_by),
             size_meanings=size_meanings(found),
             extremes=extremes(found),
             searches=steps,

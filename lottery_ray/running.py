@@ -160,7 +160,7 @@ def _report(progress: SweepProgress, root: str, console: Console, *, write: bool
     if not write:
         console.print(f"Next: python jobs/report.py {shlex.quote(root)}")
         return 0
-    from analysis.report.write import write as write_report
+    from analysis.report.write import write_report
 
     try:
         write_report(root)

@@ -4,9 +4,12 @@ from typing import Any
 
 import pandas as pd
 
+from analysis.formats import table_in_words
+
 
 def rows(table: pd.DataFrame, **labels: Any) -> pd.DataFrame:
-    """Those with these labels."""
+    """Those with these labels; all in words."""
+    table = table_in_words(table)
     return table[(table[list(labels)] == list(labels.values())).all(axis=1)]
 
 

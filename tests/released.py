@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.records.method_names import STRUCTURED, MethodName
+from analysis.records.network_names import STOPPING, NetworkName
 from analysis.records.root import MaskFile
 from lottery_ray.experiment import masks
 from tests.places import SHARED
@@ -48,7 +50,7 @@ def parts(mask: pd.DataFrame) -> Iterable[masks.Part]:
         )
 
 
-def files(table: pd.DataFrame, folder: Path, method: str = "structured") -> list[MaskFile]:
+def files(table: pd.DataFrame, folder: Path, method: MethodName = STRUCTURED) -> list[MaskFile]:
     """Every mask of a table like masks.parquet as a file, by family, task and seed in the paper's order."""
     by_mask: dict[Any, pd.DataFrame] = dict(iter(table.groupby(["family", "task", "seed"], observed=True)))
     tasks = sorted({task for _, task, _ in by_mask}, key=lambda t: TASKS.index(t) if t in TASKS else 99)
@@ -60,8 +62,8 @@ def files(table: pd.DataFrame, folder: Path, method: str = "structured") -> list
                     path = folder / f"{family} {task} {seed}.arrow"
                     mask = tuple(parts(by_mask[family, task, seed]))
                     masks.write(masks.to_table(mask, "k", IDENTITY), path)
-                    network = NETWORKS.get(family, family)
-                    found.append(MaskFile(task, seed, method, "stopping", network, 0, path))
+                    network = NetworkName(NETWORKS.get(family, family))
+                    found.append(MaskFile(task, seed, method, STOPPING, network, 0, path))
     return found
 
 

@@ -34,15 +34,15 @@ def test_versions_of_one_source_are_told_apart() -> None:
         ("structured", {"criterion": "fisher", "criterion_sha256": "cd" * 32}),
         ("magnitude", {"criterion": "taylor", "criterion_sha256": "cd" * 32}),
     ]
-    names = variants.names(choices)
-    assert names == [
+    methods = variants.told_apart(choices)
+    assert list(map(str, methods)) == [
         "structured",
         "structured, fisher criterion, source abababab",
         "structured, fisher criterion, source cdcdcdcd",
         "magnitude, taylor criterion",
     ]
-    assert [variants.is_own(name) for name in names] == [False, True, True, True]
-    assert variants.names(choices[1:2]) == ["structured, fisher criterion"]
+    assert [method.criterion is not None for method in methods] == [False, True, True, True]
+    assert list(map(str, variants.told_apart(choices[1:2]))) == ["structured, fisher criterion"]
 
 
 def ticket(sha256: str) -> Record:
@@ -51,12 +51,13 @@ def ticket(sha256: str) -> Record:
 
 
 def test_kinds_of_users_stand_after_ours() -> None:
-    names = [networks.network(ticket("ab" * 32), several_sources=several) for several in (False, True)]
-    assert names == ["from top", "from top (source abababab)"]
-    others = ["transfer from SST-2", "transfer from Reviews", "bad", "good", "random, random start"]
-    assert sorted([*names, *others], key=networks.order)[-2:] == names
-    assert networks.is_own(names[1])
-    assert not any(map(networks.is_own, others))
+    own = [networks.network_of(ticket("ab" * 32), several_sources=several) for several in (False, True)]
+    assert list(map(str, own)) == ["from top", "from top (source abababab)"]
+    moved = [networks.NetworkName("transfer", source=task) for task in ("sst2", "reviews")]
+    others = [*moved, networks.BAD, networks.GOOD, networks.RANDOM_START]
+    assert sorted([*own, *others])[-2:] == own
+    assert own[1].is_own
+    assert not any(other.is_own for other in others)
 
 
 @pytest.mark.parametrize("metric", ["f1", "macro_f1"])
@@ -72,7 +73,7 @@ def test_f1_is_scikit_learns_and_its_jackknife_leaves_each_example_out(metric: M
         predicted = logits.argmax(axis=1).astype(float)
         found = devset.Predictions(labels, predicted)
         expected = f1_score(labels, predicted, average=average, zero_division=0.0)
-        assert devset.score(metric, found) == pytest.approx(expected)
+        assert devset.dev_score(metric, found) == pytest.approx(expected)
         assert score(metric, labels, logits) == pytest.approx(expected)
         without = [
             f1_score(np.delete(labels, i), np.delete(predicted, i), average=average, zero_division=0.0)
@@ -81,7 +82,7 @@ def test_f1_is_scikit_learns_and_its_jackknife_leaves_each_example_out(metric: M
         np.testing.assert_allclose(devset.leave_one_out(metric, found), without)
         constant = devset.majority(metric, found)
         of_constant = f1_score(labels, constant.predicted, average=average, zero_division=0.0)
-        assert devset.score(metric, constant) == pytest.approx(of_constant)
+        assert devset.dev_score(metric, constant) == pytest.approx(of_constant)
 
 
 # the page, and whole studies

@@ -21,7 +21,7 @@ import psutil
 
 from analysis.dashboard import study_run, workspace
 from analysis.dashboard.study_run import Progress, Shown
-from analysis.tables import analyse
+from analysis.tables import tables_of
 from lottery_ray.errors import InputError
 from lottery_ray.identity import digest, file_sha256
 from lottery_ray.storage.store import Store
@@ -45,8 +45,8 @@ class Dashboard:
     """The dashboard of a root.
 
     say: how a person is told where it is, who else keeps it, and what went wrong; each once. only: see
-    `analyse`. warnings: what went wrong. run: once it has begun. url: of the workspace. other: who else keeps
-    it up to date. now: the root as it was last seen.
+    `tables_of`. warnings: what went wrong. run: once it has begun. url: of the workspace. other: who else
+    keeps it up to date. now: the root as it was last seen.
     """
 
     store: Store
@@ -159,7 +159,7 @@ class Dashboard:
         found = None
         if now.recorded != self._recorded:
             try:
-                found = analyse(self.store.uri, self.only)
+                found = tables_of(self.store.uri, self.only)
                 self._recorded = now.recorded
             except InputError as error:
                 if now.reportable:
@@ -181,7 +181,7 @@ class Dashboard:
     def _save(self, run: WandbRun) -> None:
         names = frozenset(name for name in run.run.summary.keys() if not name.startswith("_"))  # noqa: SIM118
         if not run.run.offline and names != self._saved:
-            self.url = workspace.save(run.run, sorted(names))
+            self.url = workspace.save_workspace(run.run, sorted(names))
             self._saved = names
             self._sign(time.time())
 

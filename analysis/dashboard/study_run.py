@@ -22,10 +22,11 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.formats import rows
-from analysis.records import network_names as networks
+from analysis.formats import grouped, rows, table_in_words
+from analysis.records.method_names import place
 from analysis.report import figures, page
-from analysis.tables import Analysis
+from analysis.tables import Tables
+from lottery_ray.experiment.nodes import Finetune
 from lottery_ray.scheduling.journal import Failed, Planned, planned, sweeps
 from lottery_ray.storage.store import Store
 from lottery_ray.tracking.wandb_run import Table
@@ -56,7 +57,7 @@ class Progress:
     @property
     def reportable(self) -> bool:
         """Whether a model has been fine-tuned."""
-        return any(node.stage == "finetune" and node.key in self.recorded for node in self.nodes)
+        return any(node.stage == Finetune.stage and node.key in self.recorded for node in self.nodes)
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -109,39 +110,39 @@ class Shown:
 
 
 @contextmanager
-def shown(found: Analysis) -> Iterator[Shown]:
+def shown(found: Tables) -> Iterator[Shown]:
     """What the records say, in files that are there as long as the context is."""
     with tempfile.TemporaryDirectory(prefix="lottery_ray_") as folder:
-        drawn = figures.draw(found)
+        drawn = figures.draw_figures(found)
         index = Path(folder) / "index.html"
-        index.write_text(page.render(found, drawn), encoding="utf-8")
-        figures.save(drawn, Path(folder))
+        index.write_text(page.render_page(found, drawn), encoding="utf-8")
+        figures.save_figures(drawn, Path(folder))
         files = {f"figures/{each.group}/{each.name}": Path(folder) / f"{each.name}.png" for each in drawn}
-        yield Shown(numbers(found), tables(found), files | {"report": index})
+        yield Shown(numbers(found), shown_tables(found), files | {"report": index})
 
 
-def numbers(found: Analysis) -> dict[str, float]:
+def numbers(found: Tables) -> dict[str, float]:
     """Gaps, overlaps, what searches keep, and cost; what is not known is left out."""
     values: dict[str, float] = {"cost/hours": found.costs["hours"].sum()}
-    for stage, hours in found.costs.groupby("stage", sort=False)["hours"]:
-        values[f"cost/hours/{stage}"] = hours.sum()
+    for stage, nodes in grouped(found.costs, "stage"):
+        values[f"cost/hours/{stage}"] = nodes["hours"].sum()
     for row in rows(found.gaps):
-        compared = f"{word(row['network'])}-{word(row['versus'])}"
+        compared = f"{word(str(row['network']))}-{word(str(row['versus']))}"
         name = f"gap/{row['task']}/{method(row)}/{row['measure']}/{compared}"
         values |= {name: row["mean"], f"{name}/low": row["low"], f"{name}/high": row["high"]}
     for row in rows(found.overlap):
-        name = f"overlap/{row['task']}/{method(row)}/{word(row['network'])}/{row['component']}"
+        name = f"overlap/{row['task']}/{method(row)}/{word(str(row['network']))}/{row['component']}"
         values |= {name: row["jaccard"], f"{name}/chance": row["chance"]}
         values |= {f"{name}/chance_low": row["chance_low"], f"{name}/chance_high": row["chance_high"]}
     ends = last_steps(found.searches)
-    for (task, by, component), group in ends.groupby(["task", "method", "component"], sort=False):
+    for (task, by, component), group in grouped(ends, ["task", "method", "component"]):
         values[f"search/{task}/{word(str(by))}/{component}"] = (group["kept"] / group["of"]).mean()
     return {name: float(value) for name, value in values.items() if not pd.isna(value)}
 
 
 def method(row: dict[str, Any]) -> str:
     """A row's method as a part of a name; with its size, where that is not the stopping one."""
-    return word(row["method"] + networks.at(row["size"]))
+    return word(place(row["method"], row["size"]))
 
 
 def word(name: str) -> str:
@@ -149,7 +150,7 @@ def word(name: str) -> str:
     return re.sub("[^A-Za-z0-9]+", "_", name).strip("_")
 
 
-def tables(found: Analysis) -> dict[str, Table]:
+def shown_tables(found: Tables) -> dict[str, Table]:
     """Those that a dashboard shows."""
     own = {
         "scores": found.summary,
@@ -169,5 +170,6 @@ def last_steps(searches: pd.DataFrame) -> pd.DataFrame:
 
 def _table(frame: pd.DataFrame) -> Table:
     """Without NaN, which is no word of JSON."""
+    frame = table_in_words(frame)
     cells = frame.astype(object).where(frame.notna(), None)
     return [str(name) for name in frame.columns], [list(row) for row in cells.to_numpy()]

@@ -33,7 +33,7 @@ RUNS = 100
 """Whose curves a panel shows at most."""
 
 
-def save(run: Any, names: Iterable[str]) -> str:
+def save_workspace(run: Any, names: Iterable[str]) -> str:
     """Save the workspace of a study, in place of what was saved before; returns its address.
 
     run: the study's own, wandb's and online. names: of all that it has logged.

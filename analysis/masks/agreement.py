@@ -13,13 +13,12 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from analysis.levels import CONFIDENCE, SIGNIFICANT
 from analysis.masks import chance
 from analysis.masks.bits import Counts
 from analysis.masks.groups import PLACE, Group
 from analysis.masks.kernels import Integers
-from analysis.scores.statistics import CONFIDENCE
 
-LEVEL = 0.05
 COLUMNS = [
     *(*PLACE, "component", "seeds", "n", "kept", "kept_least", "kept_most", "share", "every", "never"),
     *("fleiss_kappa", "kappa_se", "kappa_low", "kappa_high"),
@@ -111,9 +110,9 @@ def components_q(of: Sums) -> tuple[float, int]:
 
 def not_rejected(n: int, both: Integers) -> int:
     """Of all pairs of masks, those whose sizes Cochran's Q (McNemar's test without correction, if there are
-    two) does not tell apart at LEVEL. Pairs without a difference to test do not count."""
+    two) does not tell apart at SIGNIFICANT. Pairs without a difference to test do not count."""
     return sum(
-        sizes_q(sums(n, both[np.ix_(two, two)]))[2] > LEVEL for two in combinations(range(len(both)), 2)
+        sizes_q(sums(n, both[np.ix_(two, two)]))[2] > SIGNIFICANT for two in combinations(range(len(both)), 2)
     )
 
 

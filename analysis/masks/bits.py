@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from analysis.masks import kernels
 from analysis.masks.kernels import Integers, Words
-from analysis.masks.rows import Row, check_alike, rows
+from analysis.masks.rows import Row, check_alike, mask_rows
 
 Triple = tuple[int, int, int]
 
@@ -77,7 +77,7 @@ def count(paths: Sequence[Path], triples: Sequence[Triple] = ()) -> Counts:
 
     Raises InputError if a file is no mask, or has other shapes than the first: both files are named.
     """
-    like = rows(paths[0])
+    like = mask_rows(paths[0])
     groups = list(dict.fromkeys((row.component, row.layer) for row in like))
     number = {group: place for place, group in enumerate(groups)}
     n, k = np.zeros(len(groups), np.int64), len(paths)
@@ -154,7 +154,7 @@ def _load(
     pages it maps are given back."""
 
     def load(number: int) -> None:
-        found = rows(paths[number])
+        found = mask_rows(paths[number])
         check_alike(paths[0], like, paths[number], found)
         for stretch in stretches:
             into = words[number, stretch.word : stretch.word + stretch.words]

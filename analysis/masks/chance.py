@@ -12,21 +12,24 @@ theirs over the number of pairs squared, exactly.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, reduce
+from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from analysis.masks.random_masks import simulated
+from analysis.masks.kernels import Integers, Words
+from lottery_ray.streams import generator
 
 EXACT_UP_TO = 100_000
 """Components up to which the distribution of one overlap is exact."""
 SIMULATED_UP_TO = 512
 """Components up to which the distribution of a mean of overlaps is simulated."""
 LEVELS = (0.025, 0.975)
+DRAWS = 10_000
+"""How often masks are simulated."""
 
 Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -145,7 +148,7 @@ def mean(n: Sequence[int] | Integers, sizes: Integers, both: Integers) -> Mean:
 
     n: (strata,). sizes: int (k, strata). both: int (k, k), what every two masks share in all. Up to
     SIMULATED_UP_TO components a permutation distribution: many times k masks of these sizes (see
-    `random_masks`), and p counts the observed one among them. Above, normal with the exact variance.
+    `simulated`), and p counts the observed one among them. Above, normal with the exact variance.
     Pairs of empty masks have no Jaccard and do not count. NaN for a single mask.
     """
     strata = np.asarray(n, np.int64)
@@ -212,3 +215,28 @@ def _p_beyond(difference: float, sd: float) -> float:
     if np.isnan(difference):
         return np.nan
     return float(stats.norm.sf(difference / sd)) if sd > 1e-12 else 1.0
+
+
+def simulated(n: Integers, sizes: Integers) -> Integers:
+    """int (pairs, DRAWS): what every two of k random masks share. n: (strata,); sizes: int (k, strata)."""
+    words = [
+        _packed([_permutations(int(width), mask, stratum) < kept[stratum] for stratum, width in enumerate(n)])
+        for mask, kept in enumerate(sizes)
+    ]
+    return np.stack(
+        [np.bitwise_count(one & two).sum(axis=1, dtype=np.int64) for one, two in combinations(words, 2)]
+    )
+
+
+def _packed(flags: list[npt.NDArray[np.bool_]]) -> Words:
+    """uint64 (DRAWS, words). flags: bool (DRAWS, width) each."""
+    joined = np.concatenate(flags, axis=1)
+    fill = np.zeros((len(joined), -joined.shape[1] % 64), bool)
+    return np.packbits(np.concatenate([joined, fill], axis=1), axis=1).view(np.uint64)
+
+
+@lru_cache(maxsize=256)
+def _permutations(n: int, mask: int, stratum: int) -> npt.NDArray[np.uint16]:
+    """uint16 (DRAWS, n): of which the places below any size are a uniform mask of that size. Every group of
+    masks is set beside the same draws, which are made once."""
+    return generator("chance", n, mask, stratum).random((DRAWS, n)).argsort(axis=1).astype(np.uint16)

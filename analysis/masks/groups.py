@@ -7,10 +7,11 @@ from pathlib import Path
 
 from analysis.masks import bits
 from analysis.masks.bits import Counts
-from analysis.records import method_names as variants
+from analysis.records.method_names import MethodName
+from analysis.records.network_names import NetworkName, TicketSize
 from analysis.records.root import MaskFile
 
-Place = tuple[str, str, str, str]
+Place = tuple[str, MethodName, TicketSize, NetworkName]
 PLACE = ["task", "method", "size", "network"]
 
 
@@ -29,9 +30,9 @@ class Group:
         return pruned(self.place[1], self.counts)
 
 
-def pruned(method: str, counts: Counts) -> list[str]:
+def pruned(method: MethodName, counts: Counts) -> list[str]:
     """The components that a method prunes and masks have."""
-    return [name for name in variants.components(method) if name in counts.component]
+    return [name for name in method.components if name in counts.component]
 
 
 def by_place(files: Sequence[MaskFile]) -> dict[Place, dict[int, MaskFile]]:
@@ -44,7 +45,7 @@ def by_place(files: Sequence[MaskFile]) -> dict[Place, dict[int, MaskFile]]:
     return found
 
 
-def of_seeds(files: Sequence[MaskFile]) -> list[Group]:
+def groups_of_seeds(files: Sequence[MaskFile]) -> list[Group]:
     """The groups of a root's masks, with all pairs of seeds counted. files: see `Root.masks`.
 
     Raises InputError if masks of one group have different shapes.

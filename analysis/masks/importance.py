@@ -8,21 +8,23 @@ import pandas as pd
 import pyarrow as pa
 from scipy import stats
 
-from analysis.records import method_names as variants
-from analysis.records import network_names as networks
+from analysis.formats import grouped
+from analysis.records.method_names import MethodName
+from analysis.records.network_names import GOOD, STOPPING
 from analysis.records.root import Root
 from lottery_ray import streams
 from lottery_ray.experiment import masks
 from lottery_ray.experiment.masks import Mask
+from lottery_ray.experiment.nodes import Search
 
 CELL = ["component", "layer", "index"]
 COLUMNS = ["task", "method", "seed", *CELL, "score", "kept"]
 AGREEMENT_COLUMNS = ["task", "method", "component", "seeds", "n", "spearman", "kendall_w", "p"]
 DRAWS = 10_000
-Row = tuple[str, str, int, str, int, int, float, bool]
+Row = tuple[str, MethodName, int, str, int, int, float, bool]
 
 
-def importance(root: Root) -> pd.DataFrame:
+def importances(root: Root) -> pd.DataFrame:
     """The score of every component that a structured method prunes, and whether the good mask keeps it:
     columns COLUMNS.
 
@@ -31,31 +33,31 @@ def importance(root: Root) -> pd.DataFrame:
     (paper/protocol.md, section 2.1).
     """
     rows: list[Row] = []
-    for record in root.stage("search"):
+    for record in root.of(Search):
         if "states.arrow" in record.artifacts:
             states = masks.read(root.artifact(record, "states.arrow"))
             first = masks.from_table(states.filter(pa.array(states["step"].to_numpy() == 0)))
             good = masks.from_table(masks.read(root.artifact(record, "mask.arrow")))
             place = record.labels["task"], root.methods[record.key], record.labels["seed"]
             rows += _rows(*place, first, good)
-    if not root.stage("search"):
+    if not root.of(Search):
         for file in root.masks():
-            if file.network == "good" and file.size == networks.STOPPING:
+            if file.network == GOOD and file.size == STOPPING:
                 mask = masks.from_table(masks.read(file.path))
                 rows += _rows(file.task, file.method, file.seed, mask, mask)
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _rows(task: str, method: str, seed: int, scored: Mask, good: Mask) -> list[Row]:
+def _rows(task: str, method: MethodName, seed: int, scored: Mask, good: Mask) -> list[Row]:
     return [
         (task, method, seed, part.component, part.layer, index, float(score), bool(kept))
         for part, twin in zip(scored, good, strict=True)
-        if part.score is not None and part.component in variants.components(method)
+        if part.score is not None and part.component in method.components
         for index, (score, kept) in enumerate(zip(part.score, twin.kept, strict=True))
     ]
 
 
-def agreement(importance: pd.DataFrame) -> pd.DataFrame:
+def importance_agreement(importance: pd.DataFrame) -> pd.DataFrame:
     """Whether the seeds of a task rank components alike: columns AGREEMENT_COLUMNS.
 
     n: components. spearman: mean correlation over pairs of seeds. kendall_w: Kendall's coefficient of
@@ -63,7 +65,7 @@ def agreement(importance: pd.DataFrame) -> pd.DataFrame:
     of chi-squared is too large for so few seeds. NaN for one seed, or where a seed's scores are all equal.
     """
     rows = []
-    for names, group in importance.groupby(["task", "method", "component"], sort=False):
+    for names, group in grouped(importance, ["task", "method", "component"]):
         scores = group.pivot_table(index="seed", columns=["layer", "index"], values="score").to_numpy()
         rows.append((*names, *scores.shape, *_agreement(scores)))
     return pd.DataFrame(rows, columns=AGREEMENT_COLUMNS)

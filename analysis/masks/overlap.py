@@ -34,7 +34,7 @@ LAYER_COLUMNS = [
 ]
 
 
-def of_pairs(groups: Sequence[Group]) -> pd.DataFrame:
+def overlap_of_pairs(groups: Sequence[Group]) -> pd.DataFrame:
     """Every two seeds of each group, for the components that its method prunes: columns PAIR_COLUMNS.
 
     n: components; kept, other_kept: of them, in each mask; both: in both. chance_both, chance: the expected
@@ -57,7 +57,7 @@ def of_pairs(groups: Sequence[Group]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=PAIR_COLUMNS)
 
 
-def of_seeds(groups: Sequence[Group]) -> pd.DataFrame:
+def overlap_of_seeds(groups: Sequence[Group]) -> pd.DataFrame:
     """Means over all pairs of seeds of each group: columns SEED_COLUMNS.
 
     pairs, defined: of seeds, and those of which one mask keeps something; means of Jaccard are over these.
@@ -80,8 +80,9 @@ def of_seeds(groups: Sequence[Group]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=SEED_COLUMNS)
 
 
-def of_layers(groups: Sequence[Group]) -> pd.DataFrame:
-    """The same in every layer that has more than one component: columns LAYER_COLUMNS, see `of_seeds`."""
+def overlap_of_layers(groups: Sequence[Group]) -> pd.DataFrame:
+    """The same in every layer that has more than one component: columns LAYER_COLUMNS, see
+    `overlap_of_seeds`."""
     rows = []
     for group in groups:
         for component in group.components:
@@ -103,7 +104,7 @@ def _observed(both: Integers) -> tuple[tuple[float, ...], float]:
     return (len(i), indices.count(), sizes.mean(), shared, indices.mean()), indices.std()
 
 
-def jaccard(overlap: masks.Overlap) -> float:
+def jaccard_of(overlap: masks.Overlap) -> float:
     """Shared over united; NaN where both masks are empty."""
     union = overlap.a + overlap.b - overlap.both
     return overlap.both / union if union else np.nan

@@ -39,7 +39,7 @@ class Row(NamedTuple):
             into[size - 1] &= (1 << n % 8) - 1
 
 
-def rows(path: Path) -> list[Row]:
+def mask_rows(path: Path) -> list[Row]:
     """The rows of a mask file, by component, layer and name. Their bits are mapped into memory, not read.
 
     Raises InputError if it is no mask file.

@@ -7,23 +7,24 @@ import pandas as pd
 import pyarrow as pa
 
 from analysis.masks.groups import PLACE, by_place
-from analysis.records import method_names as variants
+from analysis.records.method_names import MAGNITUDE
 from analysis.records.root import MaskFile, Root
 from lottery_ray.experiment import masks
+from lottery_ray.experiment.nodes import Finetune
 from lottery_ray.inputs.architectures import ADAPTERS, RECORDED, Adapter
 
 CELL = ["component", "layer", "index"]
 Cell = tuple[str, int, int]
 
 
-def heads(root: Root) -> int | None:
+def heads_of_a_layer(root: Root) -> int | None:
     """How many heads a layer of the model has: as its fine-tuned models say, or structured masks. None if
     nothing says it."""
-    for record in root.stage("finetune"):
+    for record in root.of(Finetune):
         if "architecture" in record.result:
             return int(record.result["architecture"]["heads"])
     for file in root.masks():
-        if variants.base(file.method) != "magnitude":
+        if file.method.base != MAGNITUDE.base:
             return next((part.kept.size for part in _mask(file) if part.component == "heads"), None)
     return None
 
@@ -32,7 +33,7 @@ def _mask(file: MaskFile) -> masks.Mask:
     return masks.from_table(masks.read(file.path))
 
 
-def kept(files: Sequence[MaskFile], heads: int | None) -> pd.DataFrame:
+def survival_by_mask(files: Sequence[MaskFile], heads: int | None) -> pd.DataFrame:
     """What every mask keeps of every head and MLP that its method prunes: columns PLACE, seed, CELL, kept.
 
     kept: 0 or 1; of magnitude masks the share of its weights that survive. A head's are the rows of its
@@ -43,7 +44,7 @@ def kept(files: Sequence[MaskFile], heads: int | None) -> pd.DataFrame:
     rows = []
     for place, by_seed in by_place(files).items():
         for seed, file in by_seed.items():
-            structured = variants.base(file.method) != "magnitude"
+            structured = file.method.base != MAGNITUDE.base
             if structured or heads:
                 cells = _whole(file) if structured else weight_shares(masks.read(file.path), heads or 0)
                 rows += [(*place, seed, *cell, share) for cell, share in cells.items()]
@@ -54,7 +55,7 @@ def _whole(file: MaskFile) -> dict[Cell, float]:
     return {
         (part.component, part.layer, index): float(flag)
         for part in _mask(file)
-        if part.component in variants.components(file.method)
+        if part.component in file.method.components
         for index, flag in enumerate(part.kept)
     }
 
@@ -112,13 +113,13 @@ def _pieces(
 
 
 def survival(kept: pd.DataFrame) -> pd.DataFrame:
-    """Over seeds: columns PLACE, CELL, kept (mean), sd (ddof 1), seeds. kept: see `kept`."""
+    """Over seeds: columns PLACE, CELL, kept (mean), sd (ddof 1), seeds. kept: see `survival_by_mask`."""
     grouped = kept.groupby([*PLACE, *CELL], sort=False)["kept"]
     return grouped.agg(kept="mean", sd="std", seeds="size").reset_index()
 
 
 def task_survival(kept: pd.DataFrame) -> pd.DataFrame:
-    """Over tasks: columns method, size, network, CELL, tasks, sd, of, seeds. kept: see `kept`.
+    """Over tasks: columns method, size, network, CELL, tasks, sd, of, seeds. kept: see `survival_by_mask`.
 
     tasks: the mean over seeds of the number of tasks in which it survives; of magnitude masks the mean share
     of its weights over tasks and seeds. sd: over seeds (ddof 1). of: how many tasks there are. seeds: those
@@ -128,7 +129,7 @@ def task_survival(kept: pd.DataFrame) -> pd.DataFrame:
     of = kept.groupby(keys)["task"].nunique().rename("of")
     grouped = kept.groupby([*keys, "seed", *CELL], sort=False)["kept"]
     cells = grouped.agg(total="sum", mean="mean", present="count").reset_index().join(of, on=keys)
-    magnitude = cells["method"].map(variants.base) == "magnitude"
+    magnitude = cells["method"].map(lambda method: method.base) == MAGNITUDE.base
     cells["tasks"] = cells["mean"].where(magnitude, cells["total"])
     complete = cells[cells["present"] == cells["of"]].groupby([*keys, *CELL], sort=False)
     found = complete.agg(

@@ -1,15 +1,17 @@
 """What the choices of a search change: its variants in one root, compared with the plain one."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pandas as pd
 
+from analysis.formats import grouped
 from analysis.masks.chance import chance_jaccard
-from analysis.masks.overlap import jaccard
-from analysis.records import method_names as variants
-from analysis.records import network_names as networks
+from analysis.masks.overlap import jaccard_of
+from analysis.records.method_names import NO_METHOD, MethodName
+from analysis.records.method_names import plainest as plain_of
+from analysis.records.network_names import GOOD, RANDOM, STOPPING
 from analysis.records.root import Root
-from analysis.scores.statistics import INTERVAL, by_seed, t_interval, verdict
+from analysis.scores.statistics import INTERVAL_COLUMNS, Verdict, by_seed, t_interval, verdict
 from lottery_ray.experiment import masks
 from lottery_ray.inputs.tasks import order
 
@@ -19,13 +21,13 @@ MEAN = ["task", "method", "versus", "component", "seeds", "kept", "versus_kept",
 MEAN += ["between_seeds", "between_chance"]
 
 
-def compared(methods: pd.Series) -> Iterator[tuple[str, str]]:
+def compared(methods: Iterable[MethodName]) -> Iterator[tuple[MethodName, MethodName]]:
     """Every variant of a method, and the plain one."""
-    names = [name for name in dict.fromkeys(methods) if name]
-    for name in sorted(names, key=variants.order):
-        plain = variants.plain(names, name)
-        if name != plain:
-            yield name, plain
+    every = sorted(set(methods) - {NO_METHOD})
+    for method in every:
+        plain = plain_of(every, method)
+        if method != plain:
+            yield method, plain
 
 
 def masks_of_choices(root: Root) -> pd.DataFrame:
@@ -35,19 +37,19 @@ def masks_of_choices(root: Root) -> pd.DataFrame:
     files = {
         (file.task, file.seed, file.method): file
         for file in root.masks()
-        if file.network == "good" and file.size == networks.STOPPING
+        if file.network == GOOD and file.size == STOPPING
     }
     rows = []
-    for method, plain in compared(pd.Series([method for _, _, method in files], dtype=str)):
+    for method, plain in compared(method for _, _, method in files):
         for (task, seed, other), file in files.items():
             if other != method or (task, seed, plain) not in files:
                 continue
             found = masks.overlaps(masks.read(file.path), masks.read(files[task, seed, plain].path))
-            for component in (name for name in variants.components(method) if name in found):
+            for component in (name for name in method.components if name in found):
                 pair = found[component]
                 sizes = (pair.n, pair.a, pair.b)
                 names = (task, method, plain, component, seed)
-                rows.append((*names, *sizes, pair.both, jaccard(pair), chance_jaccard(*sizes)))
+                rows.append((*names, *sizes, pair.both, jaccard_of(pair), chance_jaccard(*sizes)))
     return pd.DataFrame(rows, columns=MASK)
 
 
@@ -55,9 +57,9 @@ def mask_summary(pairs: pd.DataFrame, overlaps: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds: columns MEAN. between_seeds, between_chance: the Jaccard of the plain method's
     masks between seeds, and its chance. pairs: see `masks_of_choices`; overlaps: see `overlap.of_seeds`."""
     rows = []
-    stopping = overlaps[(overlaps["size"] == networks.STOPPING) & (overlaps["network"] == "good")]
+    stopping = overlaps[(overlaps["size"] == STOPPING) & (overlaps["network"] == GOOD)]
     plain = stopping.set_index(["task", "method", "component"])[["jaccard", "chance"]]
-    for names, group in pairs.groupby(MASK[:4], sort=False):
+    for names, group in grouped(pairs, MASK[:4]):
         task, _, versus, component = names
         between = plain.reindex([(task, versus, component)]).iloc[0]
         means = group[["kept", "versus_kept", "n", "jaccard", "chance"]].mean()
@@ -74,11 +76,11 @@ def scores_of_choices(scores: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:
     task, method, versus, measure, n, mean, sd, half, low, high, verdict ("higher", "lower" or
     "undecided"); and the gap of good and random under each: gap, gap_half, gap_verdict, versus_gap,
     versus_gap_half, versus_gap_verdict, changes (whether the verdicts differ). gaps: see `statistics`."""
-    seeds = by_seed(scores[scores["size"] == networks.STOPPING])
-    good = seeds[seeds["network"] == "good"]
+    seeds = by_seed(scores[scores["size"] == STOPPING])
+    good = seeds[seeds["network"] == GOOD]
     wide = good.pivot(index=["task", "measure", "seed"], columns="method", values="score")
-    random = gaps[(gaps["size"] == networks.STOPPING) & (gaps["network"] == "good")]
-    random = random[random["versus"].map(networks.drawn_as) == "random"]
+    random = gaps[(gaps["size"] == STOPPING) & (gaps["network"] == GOOD)]
+    random = random[random["versus"].map(lambda versus: versus.drawn_as) == RANDOM]
     random = random.drop_duplicates(["task", "method", "measure"])
     verdicts = random.set_index(["task", "method", "measure"])[["mean", "half", "verdict"]]
     rows = []
@@ -91,14 +93,26 @@ def scores_of_choices(scores: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:
             differences = differences_of.get_group((task, measure)).to_numpy()
             gap = t_interval(differences)
             row = {"task": task, "method": method, "versus": plain, "measure": measure} | gap.row
-            row["verdict"] = verdict("good", gap).removeprefix("good ")
+            row["verdict"] = verdict(gap)
             for prefix, name in (("", method), ("versus_", plain)):
                 found = verdicts.reindex([(task, name, measure)]).iloc[0]
                 row |= {f"{prefix}gap": found["mean"], f"{prefix}gap_half": found["half"]}
-                row[f"{prefix}gap_verdict"] = found["verdict"] if isinstance(found["verdict"], str) else ""
+                row[f"{prefix}gap_verdict"] = (
+                    found["verdict"] if isinstance(found["verdict"], Verdict) else ""
+                )
             named = [row["gap_verdict"], row["versus_gap_verdict"]]
             row["changes"] = all(named) and named[0] != named[1]
             rows.append(row)
-    columns = ["task", "method", "versus", "measure", *INTERVAL, "verdict", "gap", "gap_half", "gap_verdict"]
+    columns = [
+        "task",
+        "method",
+        "versus",
+        "measure",
+        *INTERVAL_COLUMNS,
+        "verdict",
+        "gap",
+        "gap_half",
+        "gap_verdict",
+    ]
     columns += ["versus_gap", "versus_gap_half", "versus_gap_verdict", "changes"]
     return _by_task(pd.DataFrame(rows, columns=columns))

@@ -11,9 +11,18 @@ import numpy as np
 import pandas as pd
 
 from analysis.formats import rows
-from analysis.records import method_names as variants
-from analysis.records import network_names as networks
-from analysis.scores.statistics import NETWORK
+from analysis.records.method_names import NO_METHOD, STRUCTURED
+from analysis.records.network_names import (
+    BAD,
+    FULL_MODEL,
+    GOOD,
+    RANDOM,
+    RANDOM_START,
+    WHOLE,
+    NetworkName,
+    named,
+)
+from analysis.scores.statistics import NETWORK_COLUMNS
 
 COLUMNS = ["method", "task", "n", "mean", "sd", "paired", "name"]
 OVERLAP = ["task", "method", "size", "network", "component"]
@@ -21,17 +30,18 @@ OVERLAP = ["task", "method", "size", "network", "component"]
 
 def losses(gaps: pd.DataFrame, summary: pd.DataFrame, measure: str) -> pd.DataFrame:
     """What good loses, as a share of the full model's mean score, which is taken as known."""
-    full = _only(summary, "full", "fine-tuned").set_index("task")["mean"]
-    found = gaps[(gaps["network"] == "full") & (gaps["versus"] == "good") & (gaps["measure"] == measure)]
+    full = _only(summary, FULL_MODEL, "fine-tuned").set_index("task")["mean"]
+    found = gaps[(gaps["network"] == FULL_MODEL) & (gaps["versus"] == GOOD) & (gaps["measure"] == measure)]
     each = found["task"].map(full).astype(float)
-    return found.assign(mean=found["mean"] / each, sd=found["sd"] / each, name="good")[COLUMNS]
+    shares = found.assign(mean=found["mean"] / each, sd=found["sd"] / each)
+    return shares.rename(columns={"versus": "name"})[COLUMNS]
 
 
-def good_minus(gaps: pd.DataFrame, network: str, measure: str) -> pd.DataFrame:
+def good_minus(gaps: pd.DataFrame, network: NetworkName, measure: str) -> pd.DataFrame:
     """Good minus another network, exactly drawn where a study has several ways of drawing it."""
-    found = gaps[(gaps["network"] == "good") & (gaps["measure"] == measure)]
+    found = gaps[(gaps["network"] == GOOD) & (gaps["measure"] == measure)]
     chosen = found["method"].map(
-        {method: networks.named(group["versus"], network) for method, group in found.groupby("method")}
+        {method: named(group["versus"], network) for method, group in found.groupby("method")}
     )
     return found[found["versus"] == chosen].rename(columns={"versus": "name"})[COLUMNS]
 
@@ -39,12 +49,12 @@ def good_minus(gaps: pd.DataFrame, network: str, measure: str) -> pd.DataFrame:
 def ways(summary: pd.DataFrame, tasks: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """How much of the way from the majority baseline to the full model bad goes, structured and retrained.
     scores: see `scores`, of the networks whose seeds are known."""
-    full = _only(summary, "full", "fine-tuned").set_index("task")
+    full = _only(summary, FULL_MODEL, "fine-tuned").set_index("task")
     majority = tasks.set_index("task")["majority"]
     table = []
-    for row in rows(_structured(summary, "bad")):
+    for row in rows(_structured(summary, BAD)):
         if row["task"] in full.index:
-            whole = row | {"method": "", "size": "", "network": "full", "measure": "fine-tuned"}
+            whole = row | {"method": NO_METHOD, "size": WHOLE, "network": FULL_MODEL, "measure": "fine-tuned"}
             whole |= full.loc[row["task"], ["n", "mean", "sd"]].to_dict()
             table.append(_difference(row, whole, scores, majority[row["task"]]))
     return pd.DataFrame(table, columns=COLUMNS)
@@ -52,9 +62,9 @@ def ways(summary: pd.DataFrame, tasks: pd.DataFrame, scores: pd.DataFrame) -> pd
 
 def starts(summary: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """Random minus random from random weights, structured and retrained. scores: as of `ways`."""
-    other = _structured(summary, "random, random start").set_index(["method", "task"])
+    other = _structured(summary, RANDOM_START).set_index(["method", "task"])
     table = []
-    for row in rows(_structured(summary, "random")):
+    for row in rows(_structured(summary, RANDOM)):
         if (row["method"], row["task"]) in other.index:
             control = row | other.loc[(row["method"], row["task"])].to_dict()
             table.append(_difference(row, control, scores))
@@ -84,7 +94,8 @@ def _difference(
 def _seeds(scores: pd.DataFrame, *networks: dict[str, Any]) -> np.ndarray:
     """float (seeds, networks): the scores of the seeds that all of them have."""
     found = [
-        scores[(scores[NETWORK] == [network[name] for name in NETWORK]).all(axis=1)] for network in networks
+        scores[(scores[NETWORK_COLUMNS] == [network[name] for name in NETWORK_COLUMNS]).all(axis=1)]
+        for network in networks
     ]
     table = [known.groupby("seed")["score"].mean() for known in found]
     return pd.concat(table, axis=1, join="inner").to_numpy(np.float64)
@@ -94,7 +105,7 @@ def kappas(agreement: pd.DataFrame, overlap: pd.DataFrame, component: str) -> pd
     """Fleiss' kappa of good masks over seeds; sd is what its standard error by jackknife amounts to, NaN for
     two seeds. More columns: jaccard and chance, the mean over pairs of seeds and its expectation for masks of
     the same sizes."""
-    found = agreement[(agreement["network"] == "good") & (agreement["component"] == component)]
+    found = agreement[(agreement["network"] == GOOD) & (agreement["component"] == component)]
     known = found.dropna(subset=["fleiss_kappa"])[[*OVERLAP, "seeds", "fleiss_kappa", "kappa_se"]]
     known = known.merge(overlap[[*OVERLAP, "jaccard", "chance"]], "left", OVERLAP)
     known = known.assign(sd=known["kappa_se"] * np.sqrt(known["seeds"].astype(float)), paired=True)
@@ -102,15 +113,15 @@ def kappas(agreement: pd.DataFrame, overlap: pd.DataFrame, component: str) -> pd
     return known[[*COLUMNS, "jaccard", "chance"]]
 
 
-def _only(summary: pd.DataFrame, network: str, measure: str) -> pd.DataFrame:
+def _only(summary: pd.DataFrame, network: NetworkName, measure: str) -> pd.DataFrame:
     return summary[(summary["network"] == network) & (summary["measure"] == measure)]
 
 
-def _structured(summary: pd.DataFrame, network: str) -> pd.DataFrame:
+def _structured(summary: pd.DataFrame, network: NetworkName) -> pd.DataFrame:
     """Retrained networks of structured pruning."""
     found = summary[summary["measure"] == "retrained"]
-    found = found[found["method"].map(variants.base).astype(str) == "structured"]
+    found = found[found["method"].map(lambda method: method.base) == STRUCTURED.base]
     chosen = found["method"].map(
-        {method: networks.named(group["network"], network) for method, group in found.groupby("method")}
+        {method: named(group["network"], network) for method, group in found.groupby("method")}
     )
     return found[found["network"] == chosen]

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.formats import number
+from analysis.formats import COMPONENT_NAMES, grouped, number
+from analysis.levels import CONFIDENCE
 from analysis.paper import evidence
 from analysis.paper.stated import (
     CONTRADICTED,
     EXPLAINED,
     OPEN,
-    PARTS,
     SUPPORTED,
     TRAINABLE,
     USEFUL,
@@ -27,10 +27,10 @@ from analysis.paper.stated import (
     unstable,
     worse,
 )
-from analysis.records import method_names as variants
-from analysis.records import network_names as networks
+from analysis.records.method_names import MAGNITUDE, NO_METHOD, STRUCTURED, MethodName
+from analysis.records.network_names import BAD, RANDOM, STOPPING, WHOLE
 from analysis.scores.across_tasks import model
-from analysis.scores.statistics import CONFIDENCE
+from analysis.scores.scores import TICKET_MEASURES
 
 COLUMNS = [
     "claim",
@@ -45,9 +45,8 @@ COLUMNS = [
     "verdict",
     "rule",
 ]
-METHODS = ("structured", "magnitude")
+METHODS = (STRUCTURED.base, MAGNITUDE.base)
 """What the abstract is about; their variants are judged too, but for other criteria."""
-MEASURES = ("pruned", "retrained")
 
 
 def claims(
@@ -66,17 +65,17 @@ def claims(
     claim, quote: in short, and from the abstract. measured: a sentence. estimate, low, high, unit: the number
     that the rule is about, with its 95% interval, NaN without one. tasks: how many it is from. verdict:
     SUPPORTED, CONTRADICTED or OPEN. rule: how it is reached, the same for every method and study. A claim on
-    which nothing is measured has one row, with method "".
+    which nothing is measured has one row, with NO_METHOD.
     """
     counting = [_counting(table, tasks) for table in (gaps, summary, overlap, agreement)]
     table: list[dict[str, Any]] = []
     elsewhere = set(searches.loc[searches["data"] != "dev", "method"])
     for claim, found in _measured(tasks, scores, *counting):
         rows = [
-            _row(claim, str(method), group, claim.by_search and method not in elsewhere)
-            for method, group in found.groupby("method", sort=False)
+            _row(claim, method, group, claim.by_search and method not in elsewhere)
+            for method, group in grouped(found, "method")
         ]
-        nothing = {"method": "", "measured": "Not measured.", "tasks": 0, "verdict": OPEN}
+        nothing = {"method": NO_METHOD, "measured": "Not measured.", "tasks": 0, "verdict": OPEN}
         table += [vars(claim) | row for row in rows or [nothing]]
     return pd.DataFrame(table, columns=COLUMNS)
 
@@ -84,13 +83,13 @@ def claims(
 def _counting(table: pd.DataFrame, tasks: pd.DataFrame) -> pd.DataFrame:
     """Conclusive tasks, the stopping size, the methods of the abstract and the full models."""
     conclusive = tasks.loc[tasks["conclusive"].astype(bool), "task"]
-    sized = table["size"].isin(["", networks.STOPPING])
-    judged = table["method"].map(lambda name: not name or _is_of_abstract(name)).astype(bool)
+    sized = table["size"].isin([WHOLE, STOPPING])
+    judged = table["method"].map(lambda method: method == NO_METHOD or _is_of_abstract(method)).astype(bool)
     return table[table["task"].isin(conclusive) & sized & judged]
 
 
-def _is_of_abstract(method: str) -> bool:
-    return variants.base(method) in METHODS and not variants.is_own(method)
+def _is_of_abstract(method: MethodName) -> bool:
+    return method.base in METHODS and method.criterion is None
 
 
 def _measured(
@@ -102,19 +101,19 @@ def _measured(
     agreement: pd.DataFrame,
 ) -> Iterator[tuple[Claim, pd.DataFrame]]:
     """Each claim, and what `evidence` has on it."""
-    for measure in MEASURES:
+    for measure in TICKET_MEASURES:
         yield comparable(measure), evidence.losses(gaps, summary, measure)
-    for network in ("bad", "random"):
-        for measure in MEASURES:
+    for network in (BAD, RANDOM):
+        for measure in TICKET_MEASURES:
             yield worse(network, measure), evidence.good_minus(gaps, network, measure)
     yield TRAINABLE, evidence.ways(summary, tasks, scores)
     yield USEFUL, evidence.starts(summary, scores)
-    for component in PARTS:
+    for component in COMPONENT_NAMES:
         yield unstable(component), evidence.kappas(agreement, overlap, component)
     yield EXPLAINED, pd.DataFrame(columns=evidence.COLUMNS)
 
 
-def _row(claim: Claim, method: str, found: pd.DataFrame, by_search: bool) -> dict[str, Any]:
+def _row(claim: Claim, method: MethodName, found: pd.DataFrame, by_search: bool) -> dict[str, Any]:
     """found: what `evidence` has on one method. by_search: its search makes the claim hold."""
     fitted = model(found)
     low, high = (fitted.get(f"wide_{end}" if claim.wide else end, np.nan) for end in ("low", "high"))

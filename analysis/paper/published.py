@@ -6,17 +6,21 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.records import method_names as variants
-from analysis.records import network_names as networks
+from analysis.levels import CONFIDENCE
+from analysis.records.method_names import NO_METHOD, MethodName
+from analysis.records.network_names import FULL_MODEL, MAJORITY, STOPPING, WHOLE, NetworkName
 from analysis.records.root import Root
 from analysis.scores.scores import MEASURES
-from analysis.scores.statistics import CONFIDENCE, INTERVAL, NETWORK, Interval
+from analysis.scores.statistics import INTERVAL_COLUMNS, NETWORK_COLUMNS, Interval
 from lottery_ray.inputs.tasks import order
+from lottery_ray.storage.published import Published
 from lottery_ray.storage.store import Record
+
+Named = tuple[str, MethodName, NetworkName]
 
 
 def _scores(root: Root) -> list[Record]:
-    return [record for record in root.stage("published") if "mean" in record.result]
+    return [record for record in root.of(Published) if "mean" in record.result]
 
 
 def _interval(record: Record) -> Interval:
@@ -25,43 +29,43 @@ def _interval(record: Record) -> Interval:
     return Interval(n, record.result["mean"], sd, float(half))
 
 
-def summary(root: Root) -> pd.DataFrame:
+def published_summary(root: Root) -> pd.DataFrame:
     """One row per published network: columns NETWORK, n, mean, sd, half, low, high, weights_kept (mean over
     its published masks; NaN without them)."""
-    kept: dict[tuple[str, ...], list[float]] = {}
+    kept: dict[Named, list[float]] = {}
     for record in root.subnetworks():
         weights = record.result["weights"]
         kept.setdefault(_named(root, record), []).append(weights["kept"] / weights["of"])
     rows: list[dict[str, Any]] = []
     for record in _scores(root):
         task, method, network = _named(root, record)
-        if network == networks.MAJORITY:
+        if network == MAJORITY:
             continue
-        row = {"task": task, "method": method, "size": networks.STOPPING if method else ""}
+        row = {"task": task, "method": method, "size": WHOLE if method == NO_METHOD else STOPPING}
         row |= {"network": network, "measure": record.result["measure"]} | _interval(record).row
         shares = kept.get((task, method, network), [np.nan])
-        rows.append(row | {"weights_kept": float(np.mean(shares)) if method else 1.0})
+        rows.append(row | {"weights_kept": 1.0 if method == NO_METHOD else float(np.mean(shares))})
     placed = sorted(rows, key=_place)
-    return pd.DataFrame(placed, columns=[*NETWORK, *INTERVAL, "weights_kept"])
+    return pd.DataFrame(placed, columns=[*NETWORK_COLUMNS, *INTERVAL_COLUMNS, "weights_kept"])
 
 
-def _named(root: Root, record: Record) -> tuple[str, str, str]:
+def _named(root: Root, record: Record) -> Named:
     return record.labels["task"], root.methods[record.key], root.networks[record.key]
 
 
 def _place(row: dict[str, Any]) -> tuple[Any, ...]:
     measure = MEASURES.index(row["measure"])
-    return order(row["task"]), variants.order(row["method"]), networks.order(row["network"]), measure
+    return order(row["task"]), row["method"], row["network"], measure
 
 
-def judged(root: Root) -> pd.DataFrame:
+def published_tasks(root: Root) -> pd.DataFrame:
     """Whether each task's full model beats its majority baseline, as `baselines.judged` has it."""
     found = {_named(root, record): record for record in _scores(root)}
     rows = []
     for (task, _, network), record in found.items():
-        if network == "full" and (majority := found.get((task, "", networks.MAJORITY))):
+        if network == FULL_MODEL and (majority := found.get((task, NO_METHOD, MAJORITY))):
             low = majority.result["mean"]
             full = _interval(record)
             above = Interval(full.n, full.mean - low, full.sd, full.half)
             rows.append({"task": task, "majority": low} | above.row | {"conclusive": above.low > 0})
-    return pd.DataFrame(rows, columns=["task", "majority", *INTERVAL, "conclusive"])
+    return pd.DataFrame(rows, columns=["task", "majority", *INTERVAL_COLUMNS, "conclusive"])

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from analysis.formats import COMPONENT_NAMES
+from analysis.records.network_names import RANDOM, NetworkName
+
 SUPPORTED, CONTRADICTED, OPEN = "supported", "contradicted", "not enough data"
-PARTS = {"heads": "heads", "mlp": "MLPs", "weight": "weights"}
 POINT = 0.01
 CONTRADICTS = f"contradicted if it does not and lies below {POINT}, so that any gain is less than a point"
 THESE = "mean over these tasks, each with its own variance over seeds"
@@ -67,9 +69,9 @@ def comparable(measure: str) -> Claim:
     )
 
 
-def worse(network: str, measure: str) -> Claim:
+def worse(network: NetworkName, measure: str) -> Claim:
     rule = f"Supported if the interval of good minus {network} ({THESE}) lies above 0; {CONTRADICTS}."
-    if network == "random":
+    if network == RANDOM:
         rule += (
             " The abstract speaks of the rest of the model, which is bad; the paper's text has random,"
             " retrained, “mostly on par with good”, from a figure that shows good's scores in its place."
@@ -113,9 +115,9 @@ MODERATE = 0.41
 
 def unstable(component: str) -> Claim:
     return Claim(
-        claim=f"(d) good differs from seed to seed: {PARTS[component]}",
+        claim=f"(d) good differs from seed to seed: {COMPONENT_NAMES[component]}",
         quote='We also study the "good" subnetworks [...], but find them unstable',
-        about=f"Agreement of seeds on {PARTS[component]}",
+        about=f"Agreement of seeds on {COMPONENT_NAMES[component]}",
         unit="Fleiss' kappa",
         line=MODERATE,
         above=False,

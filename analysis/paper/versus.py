@@ -8,12 +8,13 @@ from typing import Any
 import pandas as pd
 
 from analysis.formats import rows
-from analysis.records import network_names as networks
-from analysis.scores.welch import welch
+from analysis.records.method_names import MAGNITUDE, PUBLISHED_METHODS, STRUCTURED
+from analysis.records.network_names import BAD, PUBLISHED_NETWORKS, RANDOM, STOPPING, WHOLE, NetworkName
+from analysis.scores.statistics import welch
 from lottery_ray.experiment.draws import PAPER_SEEDS
 
-NETWORK = ["task", "method", "network", "measure"]
-COLUMNS = [*NETWORK, "n", "mean", "sd", "paper_network", "setting", "paper_n", "paper_mean", "paper_sd"]
+NAMED = ["task", "method", "network", "measure"]
+COLUMNS = [*NAMED, "n", "mean", "sd", "paper_network", "setting", "paper_n", "paper_mean", "paper_sd"]
 COLUMNS += ["difference", "low", "high", "note"]
 
 RELOADED = "measured on damaged networks (layers of six heads lost them): expect a higher mean, less spread"
@@ -28,7 +29,10 @@ def paper() -> pd.DataFrame:
     results, or table_2), mean, sd (sample, over PAPER_SEEDS; NaN in table_2)."""
     file = resources.files("analysis.paper") / "paper.csv"
     with file.open() as text:
-        return pd.read_csv(text, keep_default_na=False, na_values={"sd": [""]})
+        table = pd.read_csv(text, keep_default_na=False, na_values={"sd": [""]})
+    return table.assign(
+        method=table["method"].map(PUBLISHED_METHODS), network=table["network"].map(PUBLISHED_NETWORKS)
+    )
 
 
 def versus_paper(summary: pd.DataFrame, *, published: bool = False) -> pd.DataFrame:
@@ -39,19 +43,19 @@ def versus_paper(summary: pd.DataFrame, *, published: bool = False) -> pd.DataFr
     published one, low, high: its 95% interval by Welch, NaN where this study has one seed. note: what is
     wrong with the published number, or differs in how the network is drawn.
     """
-    theirs: dict[tuple[str, ...], dict[str, dict[str, Any]]] = defaultdict(dict)
+    theirs: dict[tuple[Any, ...], dict[NetworkName, dict[str, Any]]] = defaultdict(dict)
     for row in rows(paper()):
         theirs[row["task"], row["method"], row["measure"]][row["network"]] = row
     found = []
-    for row in rows(summary[summary["size"].isin(["", networks.STOPPING])]):
+    for row in rows(summary[summary["size"].isin([WHOLE, STOPPING])]):
         match = theirs[row["task"], row["method"], row["measure"]]
-        name = _drawn_alike(match, row["network"])
-        note = _note(row, name) if name else ""
-        if name is None or (published and not note):
+        network = _drawn_alike(match, row["network"])
+        note = _note(row, network) if network else ""
+        if network is None or (published and not note):
             continue
-        other = match[name]
-        labels = {column: row[column] for column in (*NETWORK, "n", "mean", "sd")}
-        labels |= {"paper_network": name, "setting": other["setting"], "paper_n": len(PAPER_SEEDS)}
+        other = match[network]
+        labels = {column: row[column] for column in (*NAMED, "n", "mean", "sd")}
+        labels |= {"paper_network": network, "setting": other["setting"], "paper_n": len(PAPER_SEEDS)}
         labels |= {"paper_mean": other["mean"], "paper_sd": other["sd"], "note": note}
         own = row["n"], row["mean"], row["sd"]
         gap = welch(own, (len(PAPER_SEEDS), other["mean"], other["sd"]))
@@ -59,24 +63,24 @@ def versus_paper(summary: pd.DataFrame, *, published: bool = False) -> pd.DataFr
     return pd.DataFrame(found, columns=COLUMNS)
 
 
-def _drawn_alike(names: Iterable[str], network: str) -> str | None:
-    """The network of the same name, or drawn otherwise: as the paper shows it before earlier drafts."""
-    alike = [name for name in names if networks.drawn_as(name) == networks.drawn_as(network)]
-    return min(alike, key=lambda name: (name != network, "(earlier)" in name, len(name)), default=None)
+def _drawn_alike(theirs: Iterable[NetworkName], network: NetworkName) -> NetworkName | None:
+    """The same network, or drawn otherwise: as the paper shows it before earlier drafts."""
+    alike = [one for one in theirs if one.drawn_as == network.drawn_as]
+    return min(alike, key=lambda one: (one != network, one.rule == "earlier", len(one.notes)), default=None)
 
 
-def _note(row: dict[str, Any], published: str) -> str:
+def _note(row: dict[str, Any], published: NetworkName) -> str:
     """Sections 6.1, 6.2, 6.10 and 6.13 of what is known to be wrong with the published numbers."""
-    name = networks.drawn_as(row["network"])
+    drawn = row["network"].drawn_as
     notes = []
-    if row["method"] == "structured" and row["measure"] == "retrained":
+    if row["method"] == STRUCTURED and row["measure"] == "retrained":
         notes.append(RELOADED)
-        notes += [PLOTTED] if name == "random" else []
+        notes += [PLOTTED] if drawn == RANDOM else []
     if published != row["network"]:
         notes.append(f"drawn otherwise there: {published}")
-    if (row["task"], row["method"], name, row["measure"]) == ("cola", "magnitude", "bad", "retrained"):
+    if (row["task"], row["method"], drawn, row["measure"]) == ("cola", MAGNITUDE, BAD, "retrained"):
         notes.append(PRINTED)
-    if networks.is_control(name):
+    if drawn.is_control:
         notes.append(TABLE_2)
     if row["task"] == "wnli":
         notes.append(INCONCLUSIVE)

@@ -1,24 +1,47 @@
 """What a root holds: what was run, by which choices, and what has no record yet."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from analysis.records import method_names as variants
-from analysis.records import network_names as networks
+from analysis.records.method_names import CHOICES, NO_METHOD, MethodName, choices_of, place
+from analysis.records.network_names import NO_NETWORK, WHOLE, NetworkName, TicketSize
 from analysis.records.one_study import NOUNS
 from analysis.records.root import Root
-from lottery_ray.experiment.nodes import Kind
+from lottery_ray.experiment.nodes import Finetune, Kind, NullDraws, Search, Ticket
 from lottery_ray.storage.store import Record
 
 DRAWN: tuple[Kind, ...] = ("random", "layer_matched")
 """Kinds of which there may be several draws."""
 
 
+@dataclass(frozen=True)
+class Cell:
+    """What a study has, or should have, for each task and seed.
+
+    network: of a ticket, null draws or a fine-tuned model. draw: of kinds of which there are several.
+    """
+
+    stage: str
+    network: NetworkName = NO_NETWORK
+    draw: int | None = None
+    method: MethodName = NO_METHOD
+    size: TicketSize = WHOLE
+
+    def __str__(self) -> str:
+        """ "full", "search (structured)", "random 0 (structured, at 50%)"."""
+        if self.stage == Finetune.stage:
+            return str(self.network)
+        draw = "" if self.draw is None else f" {self.draw}"
+        what = {Search.stage: "search", NullDraws.stage: f"{self.network} null draws"}
+        return f"{what.get(self.stage, f'{self.network}{draw}')} ({place(self.method, self.size)})"
+
+
 def missing(root: Root) -> pd.DataFrame:
     """What has no record, of the grid of tasks, seeds, methods, sizes, networks and draws that occur in
-    the root: columns task, seed, network. A task, seed or method of which nothing is recorded yet is not
-    known here."""
+    the root: columns task, seed, network (a `Cell`). A task, seed or method of which nothing is recorded yet
+    is not known here."""
     recorded = [record for record in root.records if record.labels["stage"] in NOUNS]
     cells = {(r.labels["task"], r.labels["seed"], _cell(root, r)) for r in recorded}
     wanted = {_cell(root, record): record.labels.get("source") for record in recorded}
@@ -32,26 +55,19 @@ def missing(root: Root) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["task", "seed", "network"])
 
 
-def _cell(root: Root, record: Record) -> str:
-    """A network, search or set of null draws in words, such as "random 0 (structured, at 50%)"."""
+def _cell(root: Root, record: Record) -> Cell:
     stage, kind = record.labels["stage"], record.labels["kind"]
-    if stage == "finetune":
-        return root.networks[record.key]
-    place = root.place(record)
-    where = place["method"] + networks.at(place.get("size", ""))
-    if stage == "search":
-        return f"search ({where})"
-    if stage == "nulls":
-        return f"{networks.kind_name(kind)} null draws ({where})"
-    draw = f" {record.labels['draw']}" if kind in DRAWN else ""
-    return f"{root.networks[record.key]}{draw} ({where})"
+    found = root.place(record)
+    network = root.networks.get(record.key) or (NetworkName(kind) if kind else NO_NETWORK)
+    draw = record.labels["draw"] if stage == Ticket.stage and kind in DRAWN else None
+    return Cell(stage, network, draw, found["method"], found.get("size", WHOLE))
 
 
 def setup(root: Root) -> pd.DataFrame:
     """What was run, one row per task: columns task, model, data, train_examples, held_out (share of the
     training rows that training did not see), dev_examples, then the fields of the recipe."""
     rows = {}
-    for record in root.stage("finetune"):
+    for record in root.of(Finetune):
         identity = record.identity
         rows[record.labels["task"]] = {
             "task": record.labels["task"],
@@ -121,21 +137,21 @@ def _short(value: str | dict[str, Any]) -> str:
 
 
 def methods(root: Root) -> pd.DataFrame:
-    """How every method searched: columns method, then the fields of `variants.CHOICES` (None where a
+    """How every method searched: columns method, then the fields of `CHOICES` (None where a
     method has no such thing), and examples (the numbers of rows that scored its searches)."""
-    rows: dict[str, dict[str, Any]] = {}
-    examples: dict[str, set[str]] = {}
-    searches = {record.key: record for record in root.stage("search")}
-    for record in [*root.stage("ticket"), *searches.values()]:
+    rows: dict[MethodName, dict[str, Any]] = {}
+    examples: dict[MethodName, set[str]] = {}
+    searches = {record.key: record for record in root.of(Search)}
+    for record in [*root.of(Ticket), *searches.values()]:
         search = searches[record.identity["sources"][0] if "sources" in record.identity else record.key]
         method = root.methods[record.key]
         ticket = record if record is not search else None
-        rows.setdefault(method, {"method": method} | variants.choices(search, ticket))
+        rows.setdefault(method, {"method": method} | choices_of(search, ticket))
         examples.setdefault(method, set()).update({str(rows_seen(search))} - {"None"})
     for method, row in rows.items():
         row["examples"] = ", ".join(sorted(examples[method], key=int))
-    table = pd.DataFrame(rows.values(), columns=["method", *variants.CHOICES, "examples"], dtype=object)
-    return table.sort_values("method", key=lambda names: names.map(variants.order), ignore_index=True)
+    table = pd.DataFrame(rows.values(), columns=["method", *CHOICES, "examples"], dtype=object)
+    return table.sort_values("method", ignore_index=True)
 
 
 def rows_seen(search: Record) -> int | None:

@@ -1,4 +1,4 @@
-"""Methods by name, where the searches of one root differ in their choices.
+"""Methods, where the searches of one root differ in their choices, and the words for them.
 
 A method keeps its plain name where nothing differs. Where it does, what departs from sound practice is
 added in words: "structured, cumulative importance", "magnitude, step 5%". A criterion of the user's own is
@@ -7,18 +7,17 @@ always in the name: "structured, fisher criterion".
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import pandas as pd
-
+from analysis.records.network_names import LAYER_MATCHED, NetworkName, TicketSize
 from lottery_ray.experiment.study import RELEASED
 from lottery_ray.storage.store import Record
 
-BASES = {"structured": "structured", "heads": "heads", "mlps": "MLPs", "magnitude": "magnitude"}
-"""{method of a record: plain name}"""
-PRUNED = {"structured": ("heads", "mlp"), "heads": ("heads",), "MLPs": ("mlp",), "magnitude": ("weight",)}
-"""{plain name: the kinds of component that it prunes}"""
+BASES = {"": "", "structured": "structured", "heads": "heads", "mlps": "MLPs", "magnitude": "magnitude"}
+"""{method of a record, nothing of full models: words}"""
+PRUNED = {"structured": ("heads", "mlp"), "heads": ("heads",), "mlps": ("mlp",), "magnitude": ("weight",)}
+"""{method of a record: the kinds of component that it prunes}"""
 
 
 @dataclass(frozen=True)
@@ -102,12 +101,73 @@ AS_RELEASED: dict[str, dict[str, Any]] = {
     method: {"step": RELEASED.magnitude_step, "max_steps": RELEASED.magnitude_max_steps}
     if method == "magnitude"
     else {name: getattr(RELEASED, name) for name in ("importance", "later_phases", "last_head", "removal")}
-    for method in BASES
+    for method in PRUNED
 }
 """{method of a record: the choices of the released code}"""
 
 
-def choices(search: Record, ticket: Record | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class MethodName:
+    """How tickets are found, among the methods of one root.
+
+    base: method of a record; nothing of full models. criterion: the user's own. family: of published masks
+    that have no name here. as_released: all choices are those of the released code. said: the (choice, value)
+    that set it apart beside.
+    """
+
+    base: str
+    criterion: str | None = None
+    family: str | None = None
+    as_released: bool = False
+    said: tuple[tuple[str, Any], ...] = ()
+
+    def __str__(self) -> str:
+        return ", ".join(self._words)
+
+    @property
+    def _words(self) -> list[str]:
+        criterion = [("criterion", self.criterion)] if self.criterion else []
+        family = [self.family] if self.family else []
+        released = ["as released"] if self.as_released else []
+        said = [[CHOICES[field].say(value) for field, value in some] for some in (criterion, self.said)]
+        return [BASES[self.base], *said[0], *family, *released, *said[1]]
+
+    @property
+    def order(self) -> tuple[int, int, str]:
+        """Where it stands: nothing before all, then by base method, the plain one first."""
+        return list(BASES).index(self.base), len(self._words), str(self)
+
+    def __lt__(self, other: "MethodName") -> bool:
+        return self.order < other.order
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The kinds of component that it prunes; others it leaves whole."""
+        return PRUNED[self.base]
+
+
+NO_METHOD = MethodName("")
+STRUCTURED = MethodName("structured")
+MAGNITUDE = MethodName("magnitude")
+PUBLISHED_METHODS = {
+    str(method): method
+    for method in (
+        *map(MethodName, BASES),
+        MethodName("structured", said=(("data", "train_subset"),)),
+        MethodName("structured", family="separate searches"),
+    )
+}
+"""{words: method}, as published records have them, and the table of the paper's scores."""
+
+
+def published_method(record: Record) -> MethodName:
+    """Of a published mask or score; a family that is not known is a method of its own."""
+    known = PUBLISHED_METHODS.get(record.labels["method"])
+    parts = {parts: base for base, parts in PRUNED.items()}
+    return known or MethodName(parts[tuple(record.result["sizes"])], family=record.identity["name"])
+
+
+def choices_of(search: Record, ticket: Record | None = None) -> dict[str, Any]:
     """Every choice of a search, and of a ticket drawn from it."""
     own = search.identity | search.identity["method"] | (ticket.identity if ticket else {})
     # an own criterion stands in for these
@@ -126,82 +186,55 @@ def is_choice(field: str) -> bool:
     return field.rpartition(".")[2] in CHOICES
 
 
-def names(methods: Iterable[tuple[str, dict[str, Any]]]) -> list[str]:
-    """The names of (method of a record, choices), each in the light of all others of its method."""
-    every = list(methods)
-    found = [_with_criterion(method, chosen.get("criterion")) for method, chosen in every]
-    found = _longer(found, every, [field for field in CHOICES if field not in LAST])
-    for field in LAST:
-        found = _longer(found, every, [field])
-    return found
-
-
 LAST = ("down_to", "criterion_sha256")
 """Said only where nothing else differs: the first changes no good mask at the stopping size, and the second
 differs between any two criteria."""
 
 
-def _with_criterion(method: str, criterion: str | None) -> str:
-    return ", ".join([BASES[method], *([CHOICES["criterion"].say(criterion)] if criterion else [])])
+def told_apart(searches: Iterable[tuple[str, dict[str, Any]]]) -> list[MethodName]:
+    """The methods of searches, each in the light of all others. searches: method of a record, and choices."""
+    every = list(searches)
+    found = [MethodName(base, criterion=chosen.get("criterion")) for base, chosen in every]
+    for fields in ([field for field in CHOICES if field not in LAST], *([field] for field in LAST)):
+        found = _longer(found, [chosen for _, chosen in every], fields)
+    return found
 
 
-def is_own(method: str) -> bool:
-    """Whether a method ranks by a criterion of the user's own."""
-    return any(word.endswith(" criterion") for word in method.split(", "))
-
-
-def _longer(names: list[str], methods: list[tuple[str, dict[str, Any]]], fields: list[str]) -> list[str]:
-    """Each name with the words for those fields in which methods of the same name differ."""
-    seen: dict[str, dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
-    for name, (_, chosen) in zip(names, methods, strict=True):
+def _longer(methods: list[MethodName], every: list[dict[str, Any]], fields: list[str]) -> list[MethodName]:
+    """Each with those fields said in which the choices of equal methods differ."""
+    seen: dict[MethodName, dict[str, set[Any]]] = defaultdict(lambda: defaultdict(set))
+    for method, chosen in zip(methods, every, strict=True):
         for field in fields:
             if field in chosen:
-                seen[name][field].add(chosen[field])
+                seen[method][field].add(chosen[field])
     return [
-        ", ".join([name, *_departures(method, chosen, seen[name])])
-        for name, (method, chosen) in zip(names, methods, strict=True)
+        _with_departures(method, chosen, seen[method]) for method, chosen in zip(methods, every, strict=True)
     ]
 
 
-def _departures(method: str, chosen: dict[str, Any], seen: dict[str, set[Any]]) -> list[str]:
-    """Words for the choices that are not the soundest of those seen; "as released" for all of the
-    released code's at once, where they are several."""
+def _with_departures(method: MethodName, chosen: dict[str, Any], seen: dict[str, set[Any]]) -> MethodName:
+    """With the choices that are not the soundest of those seen; all of the released code's are said at once,
+    where they are several."""
     open_to = [field for field in seen if field in chosen and len(seen[field]) > 1]
     soundest = {field: [known for known in CHOICES[field].sound if known in seen[field]] for field in open_to}
     departing = [field for field in open_to if chosen[field] not in soundest[field][:1]]
-    released = [field for field in open_to if field in AS_RELEASED[method]]
-    if len(released) > 1 and all(chosen[field] == AS_RELEASED[method][field] for field in released):
-        others = [field for field in departing if field not in released]
-        return ["as released", *(CHOICES[field].say(chosen[field]) for field in others)]
-    return [CHOICES[field].say(chosen[field]) for field in departing]
+    theirs = AS_RELEASED[method.base]
+    released = [field for field in open_to if field in theirs]
+    at_once = len(released) > 1 and all(chosen[field] == theirs[field] for field in released)
+    said = [(field, chosen[field]) for field in departing if not (at_once and field in released)]
+    return replace(method, as_released=method.as_released or at_once, said=(*method.said, *said))
 
 
-def base(method: str) -> str:
-    """The method that a name is a variant of: "structured" for "structured, searched on dev"."""
-    return method.partition(", ")[0]
+def place(method: MethodName, size: TicketSize) -> str:
+    """A method, and its size where it is not the stopping one: "heads, at 50%"."""
+    return f"{method},{size.at}" if size.at else str(method)
 
 
-def order(method: str) -> tuple[int, int, str]:
-    """Where a method stands: by base method, the plain one first; nothing (of full models) before all."""
-    return ("", *BASES.values()).index(base(method)), method.count(", "), method
-
-
-def components(method: str) -> tuple[str, ...]:
-    """The kinds of component that a method prunes; others it leaves whole."""
-    return PRUNED[base(method)]
-
-
-def is_good_again(method: str, network: str) -> bool:
+def is_good_again(method: MethodName, network: NetworkName) -> bool:
     """A layer has one MLP, so MLPs drawn layer by layer are those of the good ticket: nothing to compare."""
-    return base(method) == "MLPs" and network.startswith("layer-matched")
+    return method.base == "mlps" and network.kind == LAYER_MATCHED.kind
 
 
-def plain(methods: Iterable[str], method: str) -> str:
+def plainest(methods: Iterable[MethodName], method: MethodName) -> MethodName:
     """Of a root's methods, the one that variants of this one's base method are compared with."""
-    return min((name for name in methods if base(name) == base(method)), key=order)
-
-
-def several(methods: pd.Series) -> bool:
-    """Whether some base method has more than one variant."""
-    unique = set(methods) - {""}
-    return len({base(name) for name in unique}) < len(unique)
+    return min(one for one in methods if one.base == method.base)

@@ -4,9 +4,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from analysis.records import method_names as variants
+from analysis.records.method_names import is_choice
 from lottery_ray.errors import InputError
+from lottery_ray.experiment.nodes import Finetune, NullDraws, Pretrain, Search, Ticket
 from lottery_ray.inputs.tasks import title
+from lottery_ray.storage.published import Published
 from lottery_ray.storage.store import Record
 
 PER_RECORD = {"seed", "start", "kind", "kind_sha256", "draw", "draws", "size", "rule"}
@@ -14,7 +16,12 @@ PER_RECORD |= {"finetune", "source", "sources"}
 """Fields in which the records of one study and task differ as they should, beside the choices of
 `variants`; tickets may also be retrained for other epochs."""
 
-NOUNS = {"finetune": "fine-tuned models", "search": "searches", "ticket": "tickets", "nulls": "null draws"}
+NOUNS = {
+    Finetune.stage: "fine-tuned models",
+    Search.stage: "searches",
+    Ticket.stage: "tickets",
+    NullDraws.stage: "null draws",
+}
 
 ABSENT = "absent"
 
@@ -32,7 +39,7 @@ def chosen(uri: str, records: tuple[Record, ...], only: Sequence[str]) -> tuple[
             raise InputError(f"{choice}: give a choice as FIELD=VALUE, such as recipe.epochs=3.")
         flat = {record.key: _flat(_identity(record, models)) for record in records}
         stage = {r.labels["stage"] for r in records if field in flat[r.key]}
-        asked = {"finetune"} if "finetune" in stage else stage
+        asked = {Finetune.stage} if Finetune.stage in stage else stage
         left = {r.key for r in records if r.labels["stage"] in asked and flat[r.key].get(field) == value}
         if not left:
             known = sorted({flat[key][field] for key in flat if field in flat[key]})
@@ -64,7 +71,7 @@ def check(uri: str, records: Iterable[Record], only: Sequence[str] = ()) -> None
     choose. only: the choices made already.
     """
     every = tuple(records)
-    if len({record.labels["stage"] == "published" for record in every}) > 1:
+    if len({record.labels["stage"] == Published.stage for record in every}) > 1:
         raise InputError(
             f"{uri} holds published records and a study's own, which a report would average. Import published"
             " ones into a root of their own."
@@ -78,11 +85,11 @@ def check(uri: str, records: Iterable[Record], only: Sequence[str] = ()) -> None
         flat = _flat({n: v for n, v in _identity(record, models).items() if n not in PER_RECORD})
         own = {name: value for name, value in flat.items() if not _may_differ(labels, name)}
         groups[labels["stage"], title(labels["task"]), labels["method"] or ""].append(own)
-        if labels["stage"] == "finetune":
+        if labels["stage"] == Finetune.stage:
             # the longest tasks alone may be trained in several processes
             shared = {n: v for n, v in own.items() if n.startswith(("model.", "recipe."))}
             shared.pop("recipe.processes", None)
-            groups["finetune", "different tasks", ""].append(shared)
+            groups[Finetune.stage, "different tasks", ""].append(shared)
     stages = list(NOUNS)
     for (stage, of, _), identities in sorted(groups.items(), key=lambda group: stages.index(group[0][0])):
         if different := _differences(identities):
@@ -102,7 +109,7 @@ def _quoted(choice: str) -> str:
 
 def _models(records: Iterable[Record]) -> dict[str, dict[str, Any]]:
     """{key: identity} of models that were pre-trained here."""
-    return {record.key: record.identity for record in records if record.labels["stage"] == "pretrain"}
+    return {record.key: record.identity for record in records if record.labels["stage"] == Pretrain.stage}
 
 
 def _identity(record: Record, models: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -114,8 +121,8 @@ def _identity(record: Record, models: dict[str, dict[str, Any]]) -> dict[str, An
 
 
 def _may_differ(labels: dict[str, Any], field: str) -> bool:
-    epochs = labels["stage"] == "ticket" and field == "recipe.epochs"
-    return epochs or (labels["stage"] != "finetune" and variants.is_choice(field))
+    epochs = labels["stage"] == Ticket.stage and field == "recipe.epochs"
+    return epochs or (labels["stage"] != Finetune.stage and is_choice(field))
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, str]:

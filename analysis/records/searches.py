@@ -4,9 +4,10 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.records import method_names as variants
 from analysis.records.inventory import rows_seen
+from analysis.records.method_names import choices_of
 from analysis.records.root import Root
+from lottery_ray.experiment.nodes import Search
 
 COLUMNS = ["task", "method", "seed", "data", "examples", "step", "phase", "component", "kept", "of"]
 COLUMNS += ["score", "accepted", "past_floor", "full_score", "floor"]
@@ -21,9 +22,9 @@ def searches(root: Root) -> pd.DataFrame:
     Pearson and Spearman.
     """
     rows: list[dict[str, Any]] = []
-    for record in root.stage("search"):
+    for record in root.of(Search):
         place = root.place(record)
-        place |= {"data": variants.choices(record)["data"], "examples": rows_seen(record)}
+        place |= {"data": choices_of(record)["data"], "examples": rows_seen(record)}
         whole = {name: record.result[name] for name in ("full_score", "floor")}
         missed: set[str] = set()
         for number, step in enumerate(record.result["steps"]):
@@ -31,7 +32,7 @@ def searches(root: Root) -> pd.DataFrame:
             own |= {"step": number, "past_floor": step["phase"] in missed}
             if not step["accepted"]:
                 missed.add(step["phase"])
-            for component in variants.components(place["method"]):
+            for component in place["method"].components:
                 counts = {"kept": step["kept"][component], "of": record.result["sizes"][component]["of"]}
                 rows.append(place | whole | own | counts | {"component": component})
     return pd.DataFrame(rows, columns=COLUMNS)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.records.root import Root
+from lottery_ray.experiment.nodes import Finetune
 from lottery_ray.storage.store import Record
 
 GROUP = ["task", "method", "size", "network"]
@@ -26,7 +27,7 @@ def size_meanings(root: Root) -> pd.DataFrame:
 
     NaN where a record does not say (records of networks and lengths are younger than others).
     """
-    known = {record.labels["task"]: record.result for record in root.stage("finetune")}
+    known = {record.labels["task"]: record.result for record in root.of(Finetune)}
     rows = []
     for record in root.subnetworks():
         place = root.place(record) | {"network": root.networks[record.key]}

@@ -5,12 +5,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.records import method_names as variants
-from analysis.records import network_names as networks
+from analysis.records.network_names import GOOD, NO_NETWORK, STOPPING, SUPER_SURVIVORS, size_of
 from analysis.records.root import Root
+from lottery_ray.experiment.nodes import Search
 
 GROUP = ["task", "method", "size", "network", "component"]
-WHOLE = "all weights"
+ALL_WEIGHTS = "all weights"
 
 
 def survivors(root: Root) -> pd.DataFrame:
@@ -24,9 +24,13 @@ def survivors(root: Root) -> pd.DataFrame:
     rows: list[dict[str, Any]] = []
     for record in root.subnetworks():
         result = record.result
-        counts = {part: size for part, size in result["sizes"].items() if part in _parts(root, record.key)}
+        counts = {
+            part: size
+            for part, size in result["sizes"].items()
+            if part in root.methods[record.key].components
+        }
         if "weight" not in counts:
-            counts = counts | {WHOLE: result["weights"]}
+            counts = counts | {ALL_WEIGHTS: result["weights"]}
         for component, size in counts.items():
             place = root.place(record) | {"network": root.networks[record.key], "component": component}
             place |= {"draw": record.labels["draw"]}
@@ -37,7 +41,7 @@ def survivors(root: Root) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=[*GROUP, "seed", "draw", "kept", "of", "share", "shared", "forced"])
 
 
-def sizes(survivors: pd.DataFrame) -> pd.DataFrame:
+def sizes_over_seeds(survivors: pd.DataFrame) -> pd.DataFrame:
     """Over seeds: columns task, method, size, network, component, seeds, then mean, low, high of the share
     kept (smallest and largest seed), kept (mean count), of, and the means of shared and forced. survivors:
     see `survivors`."""
@@ -57,26 +61,23 @@ def sizes(survivors: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _parts(root: Root, key: str) -> tuple[str, ...]:
-    return variants.components(root.methods[key])
-
-
 def extremes(root: Root) -> pd.DataFrame:
     """Searches (of published masks, good ones), and super-survivors at the stopping size, that keep nothing
-    or everything of what their method prunes: columns task, seed, method, network ("" of a search), kept
-    ("nothing" or "everything")."""
+    or everything of what their method prunes: columns task, seed, method, network (NO_NETWORK of a search),
+    kept ("nothing" or "everything")."""
     rows = []
     good, supers = (
-        [record for record in root.subnetworks() if root.networks[record.key] == name]
-        for name in ("good", "super")
+        [record for record in root.subnetworks() if root.networks[record.key] == network]
+        for network in (GOOD, SUPER_SURVIVORS)
     )
-    found = [("", record) for record in root.stage("search") or good]
-    for name, record in [*found, *(("super", record) for record in supers)]:
-        if networks.size(record) != networks.STOPPING:
+    found = [(NO_NETWORK, record) for record in root.of(Search) or good]
+    for network, record in [*found, *((SUPER_SURVIVORS, record) for record in supers)]:
+        if size_of(record) != STOPPING:
             continue
-        counts = [size for part, size in record.result["sizes"].items() if part in _parts(root, record.key)]
+        parts = root.methods[record.key].components
+        counts = [size for part, size in record.result["sizes"].items() if part in parts]
         kept, of = (sum(size[which] for size in counts) for which in ("kept", "of"))
         if kept in (0, of):
             row = {column: root.place(record)[column] for column in ("task", "seed", "method")}
-            rows.append(row | {"network": name, "kept": "everything" if kept else "nothing"})
+            rows.append(row | {"network": network, "kept": "everything" if kept else "nothing"})
     return pd.DataFrame(rows, columns=["task", "seed", "method", "network", "kept"])

@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from analysis.report.page import tables
-from analysis.report.page.table import Table, plain
-from analysis.tables import Analysis
+from analysis.formats import table_in_words
+from analysis.report.page.sections import every_table
+from analysis.report.page.table import PageTable, as_it_is
+from analysis.tables import Tables
 
 ONE_PAGE = 40
 """Rows that a float holds; more go into a longtable."""
 SMALL = r"\footnotesize\setlength{\tabcolsep}{3pt}"
 """About 110 characters of a row in all; a table of more needs a page in landscape."""
 LONG = "p{4cm}"
-SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
+ESCAPES = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
@@ -35,16 +36,16 @@ SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"} | {
 }
 
 
-def write(found: Analysis, folder: Path) -> None:
+def write_latex(found: Tables, folder: Path) -> None:
     """NAME.tex beside NAME.csv, for every data frame of the analysis."""
-    shown = {table.name: table for table in tables.every(found)}
+    shown = {table.name: table for table in every_table(found)}
     for field in fields(found):
         if isinstance(frame := getattr(found, field.name), pd.DataFrame):
-            made = latex(shown.get(field.name) or plain(field.name, frame))
+            made = latex(shown.get(field.name) or as_it_is(field.name, table_in_words(frame)))
             (folder / f"{field.name}.tex").write_text(made, encoding="utf-8")
 
 
-def latex(table: Table) -> str:
+def latex(table: PageTable) -> str:
     r"""To be \input where booktabs is loaded, and longtable if there are more than ONE_PAGE rows."""
     if not table.rows:
         return f"% {escaped(table.name)}: nothing recorded\n"
@@ -59,14 +60,14 @@ def latex(table: Table) -> str:
     return f"\\begin{{table}}\n\\centering\n{SMALL}\n{caption}\n{tabular}\n\\end{{table}}\n"
 
 
-def _columns(table: Table) -> str:
+def _columns(table: PageTable) -> str:
     """Of the tabular: long text goes on in the next line."""
     long = [any(cell.kind == "long" for cell in cells) for cells in zip(*table.rows, strict=True)]
     sides = ["r" if number else "l" for number in table.is_number]
     return "".join(LONG if goes_on else side for side, goes_on in zip(sides, long, strict=True))
 
 
-def _headers(table: Table) -> Iterator[str]:
+def _headers(table: PageTable) -> Iterator[str]:
     """In as many lines as keep them within the width of what is below them."""
     columns = zip(table.headers, table.is_number, zip(*table.rows, strict=True), strict=True)
     for header, number, cells in columns:
@@ -82,5 +83,5 @@ def _row(cells: list[str]) -> str:
 
 def escaped(text: str) -> str:
     """As LaTeX text; a leading bracket would be read as an argument of the row's end before it."""
-    made = re.sub(r".", lambda found: SPECIAL.get(found[0], found[0]), text)
+    made = re.sub(r".", lambda found: ESCAPES.get(found[0], found[0]), text)
     return f"{{{made[0]}}}{made[1:]}" if made.startswith(("[", "*")) else made

@@ -7,22 +7,22 @@ from analysis.formats import rows
 from analysis.report import terminal_tables
 from analysis.report.words import cautions, conclusions
 from analysis.report.words.headlines import headlines
-from analysis.tables import Analysis
+from analysis.tables import Tables
 
-FEW = 3
+FEW_TASKS = 3
 """Tasks that have a block each; of more a table over tasks is printed."""
 
 
-def show(found: Analysis, console: Console) -> None:
+def show(found: Tables, console: Console) -> None:
     """Print the scores or gaps, the summary, the claims, and what to take care of; 100 columns hold each
     row on one line."""
-    by_task = found.summary["task"].nunique() <= FEW or found.across_tasks.empty
+    by_task = found.summary["task"].nunique() <= FEW_TASKS or found.across_tasks.empty
     if len(found.summary):
         console.print(terminal_tables.by_task(found) if by_task else terminal_tables.over_tasks(found))
     _say(headlines(found), console)
     if (found.claims["tasks"] > 0).any():
         console.print()
-        console.print(terminal_tables.claims(found))
+        console.print(terminal_tables.claims_table(found))
     missing = [f"{len(found.missing)} results have no record yet."] if len(found.missing) else []
     _say([*conclusions.left_out(found), *cautions.flags(found), cautions.caution(found), *missing], console)
     _say([NEXT], console)

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.tables import Analysis
+from analysis.formats import table_in_words
+from analysis.tables import Tables
 
 WORDS = ("task", "method", "size", "network", "versus", "through", "part", "measure", "component", "kind")
 MORE_WORDS = ("other_task", "claim", "setting", "node")
@@ -15,7 +16,7 @@ LABELS = (*WORDS, *MORE_WORDS, *NUMBERS)
 COLUMNS = ["table", "row", *LABELS, "quantity", "value", "text"]
 
 
-def tidy(found: Analysis) -> pd.DataFrame:
+def long_table(found: Tables) -> pd.DataFrame:
     """Every value of every table once: columns COLUMNS.
 
     table: its name, as that of its CSV file; row: counted from 0 in it. The labels are missing where a
@@ -23,7 +24,11 @@ def tidy(found: Analysis) -> pd.DataFrame:
     0 and 1 for no and yes, text what is no number.
     """
     tables = {field.name: getattr(found, field.name) for field in fields(found)}
-    parts = [_melted(name, table) for name, table in tables.items() if isinstance(table, pd.DataFrame)]
+    parts = [
+        _melted(name, table_in_words(table))
+        for name, table in tables.items()
+        if isinstance(table, pd.DataFrame)
+    ]
     made = pd.concat([part for part in parts if len(part)], ignore_index=True).reindex(columns=COLUMNS)
     words = dict.fromkeys(("table", *WORDS, *MORE_WORDS, "quantity", "text"), "string")
     return made.astype(words | dict.fromkeys(("row", *NUMBERS), "Int64") | {"value": "float64"})
@@ -38,6 +43,6 @@ def _melted(name: str, table: pd.DataFrame) -> pd.DataFrame:
     return long.assign(value=pd.to_numeric(long["value"].mask(is_text)).astype("float64"), text=text)
 
 
-def write(found: Analysis, path: Path) -> None:
+def write_parquet(found: Tables, path: Path) -> None:
     """As a Parquet file."""
-    tidy(found).to_parquet(path, index=False)
+    long_table(found).to_parquet(path, index=False)

@@ -11,46 +11,47 @@ from rich.console import Console
 
 from analysis import comparison
 from analysis.comparison import Comparison
+from analysis.formats import table_in_words
 from analysis.report import figures, latex, page, terminal, tidy
 from analysis.report.figures import side_by_side as figures_of_two
 from analysis.report.page import side_by_side as page_of_two
-from analysis.tables import Analysis, analyse
+from analysis.tables import Tables, tables_of
 from lottery_ray.errors import InputError
 from lottery_ray.storage.location import room
 from lottery_ray.storage.store import Store
 from lottery_ray.terminal import at_work
 
 
-def write(root: str, console: Console | None = None, only: Sequence[str] = ()) -> Path:
+def write_report(root: str, console: Console | None = None, only: Sequence[str] = ()) -> Path:
     """Analyse a finished or half-finished root and write its report; returns the path of index.html.
 
     It goes to ROOT/report/, or, where the root is not on this machine, to report-NAME/ in the working
     directory: index.html, NAME.csv and NAME.tex of every table, numbers.parquet with all of them, and every
     figure as PNG and SVG in figures/. Prints the table and the conclusions, and where the report is on the
-    last line. only: see `analyse`. Raises InputError if the root cannot be reported on.
+    last line. only: see `tables_of`. Raises InputError if the root cannot be reported on.
     """
     console = console or _console()
     folder = _folder(root)
     index = folder / "index.html"
     with at_work(console, "report: reading records and masks") as say:
-        found = analyse(root, only)
+        found = tables_of(root, only)
         _make(folder)
         with room(folder):
             say("report: writing tables")
             _write_csv(found, folder)
-            latex.write(found, folder)
-            tidy.write(found, folder / "numbers.parquet")
+            latex.write_latex(found, folder)
+            tidy.write_parquet(found, folder / "numbers.parquet")
             say("report: drawing figures")
-            drawn = figures.draw(found)
-            figures.save(drawn, folder / "figures")
+            drawn = figures.draw_figures(found)
+            figures.save_figures(drawn, folder / "figures")
             say("report: writing the page")
-            index.write_text(page.render(found, drawn), encoding="utf-8")
+            index.write_text(page.render_page(found, drawn), encoding="utf-8")
     terminal.show(found, console)
     _say(index, console)
     return index
 
 
-def write_two(
+def write_two_reports(
     root: str,
     other: str,
     console: Console | None = None,
@@ -60,22 +61,22 @@ def write_two(
     """Put two studies side by side; returns the path of index.html.
 
     It goes to beside-OTHER/ in the folder of the first one's report, with a CSV and LaTeX file per table.
-    only, other_only: of each, see `analyse`. Raises InputError if one of them cannot be reported on.
+    only, other_only: of each, see `tables_of`. Raises InputError if one of them cannot be reported on.
     """
     console = console or _console()
     with at_work(console, "report: reading records and masks of two roots"):
-        found = comparison.compare(analyse(root, only), analyse(other, other_only))
+        found = comparison.compare_tables(tables_of(root, only), tables_of(other, other_only))
     folder = _folder(root) / f"beside-{_name(other)}"
     _make(folder)
     with room(folder):
         _write_csv(found, folder)
-        for table in page_of_two.tables(found):
+        for table in page_of_two.tables_of_two(found):
             (folder / f"{table.name}.tex").write_text(latex.latex(table), encoding="utf-8")
-    drawn = figures_of_two.draw(found)
+    drawn = figures_of_two.draw_two(found)
     index = folder / "index.html"
     with room(folder):
-        figures.save(drawn, folder / "figures")
-        index.write_text(page_of_two.render(found, drawn), encoding="utf-8")
+        figures.save_figures(drawn, folder / "figures")
+        index.write_text(page_of_two.render_two(found, drawn), encoding="utf-8")
     terminal.show_two(found, console)
     _say(index, console)
     return index
@@ -108,7 +109,7 @@ def _name(root: str) -> str:
     return Store.open(root).path.rstrip("/").rpartition("/")[2]
 
 
-def _write_csv(found: Analysis | Comparison, folder: Path) -> None:
+def _write_csv(found: Tables | Comparison, folder: Path) -> None:
     for field in fields(found):
         if isinstance(table := getattr(found, field.name), pd.DataFrame):
-            table.to_csv(folder / f"{field.name}.csv", index=False)
+            table_in_words(table).to_csv(folder / f"{field.name}.csv", index=False)

@@ -8,12 +8,13 @@ import pandas as pd
 from scipy import stats
 from statsmodels.stats.oneway import anova_generic
 
+from analysis.formats import grouped
+from analysis.levels import CONFIDENCE
 from analysis.scores.gaps import COMPARISON
-from analysis.scores.statistics import CONFIDENCE
 
 MEAN = ["mean", "se", "df", "low", "high", "p"]
-TASKS = ["task_f", "task_p", "between_sd", "wide_low", "wide_high"]
-COLUMNS = [*COMPARISON, "tasks", "n", *MEAN, *TASKS]
+TASK_TERMS = ["task_f", "task_p", "between_sd", "wide_low", "wide_high"]
+COLUMNS = [*COMPARISON, "tasks", "n", *MEAN, *TASK_TERMS]
 
 
 def across_tasks(gaps: pd.DataFrame, conclusive: Collection[str]) -> pd.DataFrame:
@@ -39,7 +40,7 @@ def across_tasks(gaps: pd.DataFrame, conclusive: Collection[str]) -> pd.DataFram
     """
     judged = gaps[gaps["task"].isin(list(conclusive))]
     table = []
-    for names, group in judged.groupby(COMPARISON, sort=False):
+    for names, group in grouped(judged, COMPARISON):
         table.append(dict(zip(COMPARISON, names, strict=True)) | model(group))
     return pd.DataFrame(table, columns=COLUMNS)
 

@@ -5,15 +5,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.formats import grouped
 from analysis.records.root import Root
 from analysis.scores import dev_sets as devset
 from analysis.scores import statistics
+from lottery_ray.experiment.nodes import Finetune
 from lottery_ray.inputs.tasks import Metric
 from lottery_ray.storage.store import Record
 
 CLEAR = 2.0
 """A difference of more than this many of its standard errors is called one."""
-BASELINES = {"majority": "majority", "random_start": "random start", "frozen": "frozen encoder"}
+BASELINE_NAMES = {"majority": "majority", "random_start": "random start", "frozen": "frozen encoder"}
 """{prefix of its columns: name}"""
 
 
@@ -26,7 +28,7 @@ def baselines(root: Root) -> pd.DataFrame:
     trained.
     """
     files: dict[tuple[str, int], dict[str, Record]] = {}
-    for record in root.stage("finetune"):
+    for record in root.of(Finetune):
         cell = record.labels["task"], record.labels["seed"]
         files.setdefault(cell, {})[record.labels["start"]] = record
     rows: list[dict[str, Any]] = []
@@ -34,17 +36,17 @@ def baselines(root: Root) -> pd.DataFrame:
         if "pretrained" not in starts:
             continue
         metric = root.metric(task)
-        full = devset.read(root.artifact(starts["pretrained"], "predictions.arrow"), metric)
+        full = devset.read_predictions(root.artifact(starts["pretrained"], "predictions.arrow"), metric)
         constant = devset.majority(metric, full)
         row: dict[str, Any] = {"task": task, "seed": seed, "full": starts["pretrained"].result["score"]}
-        row |= _against(row["full"], devset.score(metric, constant), full, constant, "majority", metric)
+        row |= _against(row["full"], devset.dev_score(metric, constant), full, constant, "majority", metric)
         for start, name in (("random", "random_start"), ("frozen", "frozen")):
             if control := starts.get(start):
-                other = devset.read(root.artifact(control, "predictions.arrow"), metric)
+                other = devset.read_predictions(root.artifact(control, "predictions.arrow"), metric)
                 row |= _against(row["full"], control.result["score"], full, other, name, metric)
         rows.append(row)
     columns = ["task", "seed", "full"]
-    for name in BASELINES:
+    for name in BASELINE_NAMES:
         columns += [name, f"above_{name}", f"{name}_se", f"{name}_z", f"beats_{name}"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -64,7 +66,7 @@ def _against(
     }
 
 
-def judged(baselines: pd.DataFrame) -> pd.DataFrame:
+def judged_tasks(baselines: pd.DataFrame) -> pd.DataFrame:
     """Whether each task's full model beats its majority baseline: columns task, majority, n, mean, sd,
     half, low, high (of full minus majority, over seeds), conclusive.
 
@@ -72,7 +74,7 @@ def judged(baselines: pd.DataFrame) -> pd.DataFrame:
     standard errors of the dev set away.
     """
     rows = []
-    for task, group in baselines.groupby("task", sort=False):
+    for task, group in grouped(baselines, "task"):
         above = statistics.t_interval(group["above_majority"].to_numpy())
         if above.n == 1:
             half = CLEAR * float(group["majority_se"].iloc[0])

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.records import network_names as networks
-from analysis.scores.statistics import CELL, CONFIDENCE, INTERVAL, paired, t_interval, verdict
+from analysis.levels import CONFIDENCE
+from analysis.records.network_names import GOOD, LAYER_MATCHED, PRETRAINED, RANDOM, named
+from analysis.scores.statistics import CELL, INTERVAL_COLUMNS, paired, t_interval, verdict
 
-SPLITS = {
-    "layer-matched": ("the layer profile", "which components"),
-    "pretrained": ("large pre-trained weights", "what fine-tuning changed"),
+PARTS_OF_GAP = {
+    LAYER_MATCHED: ("the layer profile", "which components"),
+    PRETRAINED: ("large pre-trained weights", "what fine-tuning changed"),
 }
 """{network between random and good: what it has over random, what good has over it}"""
 TOTAL = "all of it"
@@ -33,28 +34,28 @@ def composition(scores: pd.DataFrame) -> pd.DataFrame:
     where the whole gap's interval holds zero: then there is nothing to share.
     """
     rows = []
-    for names, wide in paired(scores):
-        random = networks.named(map(str, wide), "random")
-        for through, (profile, rest) in SPLITS.items():
-            between = networks.named(map(str, wide), through)
-            if random is None or between is None or "good" not in wide:
+    for names, networks, wide in paired(scores):
+        random = named(networks, RANDOM)
+        for through, (profile, rest) in PARTS_OF_GAP.items():
+            between = named(networks, through)
+            if random is None or between is None or GOOD not in networks:
                 continue
-            seeds = wide[[random, between, "good"]].dropna()
+            seeds = wide[[random, between, GOOD]].dropna()
             if seeds.empty:
                 continue
-            total = (seeds["good"] - seeds[random]).to_numpy()
+            total = (seeds[GOOD] - seeds[random]).to_numpy()
             for part, network, versus in (
-                (TOTAL, "good", random),
+                (TOTAL, GOOD, random),
                 (profile, between, random),
-                (rest, "good", between),
+                (rest, GOOD, between),
             ):
                 values = (seeds[network] - seeds[versus]).to_numpy()
                 gap = t_interval(values)
                 row: dict[str, Any] = names | {"through": through, "part": part}
                 row |= {"network": network, "versus": versus}
                 share = dict(zip(("share", "share_low", "share_high"), ratio(values, total), strict=True))
-                rows.append(row | gap.row | {"verdict": verdict(network, gap)} | share)
-    columns = [*CELL, "through", "part", "network", "versus", *INTERVAL, "verdict"]
+                rows.append(row | gap.row | {"verdict": verdict(gap, network)} | share)
+    columns = [*CELL, "through", "part", "network", "versus", *INTERVAL_COLUMNS, "verdict"]
     return pd.DataFrame(rows, columns=[*columns, "share", "share_low", "share_high"])
 
 

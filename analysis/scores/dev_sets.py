@@ -21,7 +21,7 @@ class Predictions:
     predicted: np.ndarray
 
 
-def read(path: Path, metric: Metric) -> Predictions:
+def read_predictions(path: Path, metric: Metric) -> Predictions:
     """A predictions file: Arrow IPC with columns idx, label and logits."""
     table = pa.ipc.open_file(pa.memory_map(str(path))).read_all().sort_by("idx")
     logits = table["logits"].combine_chunks().flatten().to_numpy().reshape(table.num_rows, -1)
@@ -36,7 +36,7 @@ def majority(metric: Metric, predictions: Predictions) -> Predictions:
     return Predictions(predictions.labels, np.full_like(predictions.labels, values[counts.argmax()]))
 
 
-def score(metric: Metric, predictions: Predictions) -> float:
+def dev_score(metric: Metric, predictions: Predictions) -> float:
     """The reported dev score; a correlation with a constant is 0."""
     if metric == "accuracy":
         return float((predictions.labels == predictions.predicted).mean())

@@ -8,32 +8,33 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from analysis.formats import rows
-from analysis.records import method_names as variants
+from analysis.formats import grouped, rows
+from analysis.levels import CONFIDENCE
+from analysis.records.method_names import NO_METHOD, is_good_again
+from analysis.records.network_names import FULL_MODEL, GOOD, WHOLE, NetworkName
 from analysis.records.root import Root
 from analysis.scores import dev_sets as devset
-from analysis.scores.effects import effect, seeds_needed, varies
-from analysis.scores.sign_flips import least, sign_flips
+from analysis.scores.paired_tests import effect, holm, least, seeds_needed, sign_flips, t_test
 from analysis.scores.statistics import (
     CELL,
-    CONFIDENCE,
-    INTERVAL,
-    NETWORK,
+    INTERVAL_COLUMNS,
+    NETWORK_COLUMNS,
     Interval,
     paired,
     t_interval,
     verdict,
+    welch,
 )
-from analysis.scores.welch import welch
 
 COMPARISON = ["method", "size", "measure", "network", "versus"]
 TESTS = ["effect", "effect_low", "effect_high", "t_p", "t_p_holm", "p", "p_least", "p_holm", "p_holm_least"]
 INDEPENDENT = ["independent_low", "independent_high"]
-GAP = [*CELL, "network", "versus", "paired", *INTERVAL, "verdict", *INDEPENDENT, *TESTS]
+GAP = [*CELL, "network", "versus", "paired", *INTERVAL_COLUMNS, "verdict", *INDEPENDENT, *TESTS]
 GAP += ["dev_se", "seeds_needed"]
 
-LABELS = [*CELL, "network", "versus", "verdict"]
-TYPES = dict.fromkeys(GAP, "float64") | dict.fromkeys(LABELS, "str") | {"paired": "bool", "n": "int64"}
+FACTS = ["method", "size", "network", "versus", "verdict"]
+TYPES = dict.fromkeys(GAP, "float64") | dict.fromkeys(FACTS, "object")
+TYPES |= {"task": "str", "measure": "str", "paired": "bool", "n": "int64"}
 """Of empty tables too, so that one put beside another changes nothing."""
 
 LeftOut = dict[tuple[Any, ...], np.ndarray]
@@ -58,8 +59,8 @@ def gaps(scores: pd.DataFrame, root: Root) -> pd.DataFrame:
     """
     left_out = _left_out(scores, root)
     table: list[dict[str, Any]] = []
-    for names, wide in paired(scores):
-        for network, versus in comparisons(map(str, wide)):
+    for names, networks, wide in paired(scores):
+        for network, versus in comparisons(networks):
             pairs = wide[[network, versus]].dropna()
             if len(pairs):
                 differences = (pairs[network] - pairs[versus]).to_numpy()
@@ -79,40 +80,33 @@ def unpaired_gaps(summary: pd.DataFrame) -> pd.DataFrame:
     `welch`). Other columns are NaN. n is the smaller one where they differ.
     """
     table = []
-    for labels, group in summary[summary["method"] != ""].groupby(CELL, sort=False):
-        names = {name: str(label) for name, label in zip(CELL, labels, strict=True)}
-        full = summary[(summary["task"] == names["task"]) & (summary["network"] == "full")]
-        found = {str(row["network"]): row for row in rows(pd.concat([group, full]))}
-        one_mlp = [name for name in found if variants.is_good_again(names["method"], name)]
-        for network, versus in comparisons(name for name in found if name not in one_mlp):
+    for labels, group in grouped(summary[summary["method"] != NO_METHOD], CELL):
+        names: dict[str, Any] = dict(zip(CELL, labels, strict=True))
+        full = summary[(summary["task"] == names["task"]) & (summary["network"] == FULL_MODEL)]
+        found = {row["network"]: row for row in rows(pd.concat([group, full]))}
+        counting = [network for network in found if not is_good_again(names["method"], network)]
+        for network, versus in comparisons(counting):
             gap = _unpaired(found[network], found[versus])
             row = names | {"network": network, "versus": versus, "paired": False} | gap.row
             row |= _independent(found[network], found[versus])
-            table.append(row | {"verdict": verdict(network, gap)})
+            table.append(row | {"verdict": verdict(gap, network)})
     return pd.DataFrame(table, columns=GAP).astype(TYPES)
 
 
-def comparisons(networks: Iterable[str]) -> list[tuple[str, str]]:
+def comparisons(networks: Iterable[NetworkName]) -> list[tuple[NetworkName, NetworkName]]:
     """Which (network, versus) of these are compared."""
-    names = list(networks)
-    others = [name for name in names if name not in ("good", "full")]
-    pairs = [*(("good", other) for other in others), ("full", "good")]
-    return [pair for pair in pairs if set(pair) <= set(names)]
+    every = list(networks)
+    others = [network for network in every if network not in (GOOD, FULL_MODEL)]
+    pairs = [*((GOOD, other) for other in others), (FULL_MODEL, GOOD)]
+    return [pair for pair in pairs if set(pair) <= set(every)]
 
 
-def _tested(network: str, differences: np.ndarray) -> dict[str, Any]:
+def _tested(network: NetworkName, differences: np.ndarray) -> dict[str, Any]:
     gap = t_interval(differences)
-    row = gap.row | {"verdict": verdict(network, gap), "t_p": t_test(gap)}
+    row = gap.row | {"verdict": verdict(gap, network), "t_p": t_test(gap)}
     row |= dict(zip(("effect", "effect_low", "effect_high"), effect(gap), strict=True))
     row |= {"p": sign_flips(differences), "p_least": least(gap.n), "seeds_needed": seeds_needed(gap)}
     return row
-
-
-def t_test(gap: Interval) -> float:
-    """Two-sided p of a mean of 0; NaN for one value, and where there is no spread."""
-    if not varies(gap):
-        return np.nan
-    return float(2 * stats.t.sf(abs(gap.mean) * np.sqrt(gap.n) / gap.sd, gap.n - 1))
 
 
 def _unpaired(one: dict[str, Any], other: dict[str, Any]) -> Interval:
@@ -129,21 +123,12 @@ def _independent(one: dict[str, Any], other: dict[str, Any]) -> dict[str, float]
 
 def _corrected(table: pd.DataFrame) -> pd.DataFrame:
     for name in ("t_p", "p"):
-        for _, group in table.dropna(subset=[name]).groupby(COMPARISON, sort=False):
+        for _, group in grouped(table.dropna(subset=[name]), COMPARISON):
             table.loc[group.index, f"{name}_holm"] = holm(group[name].to_numpy(np.float64))
             if name == "p":
                 least_p = holm(group["p_least"].to_numpy(np.float64))
                 table.loc[group.index, "p_holm_least"] = least_p
     return table
-
-
-def holm(p: np.ndarray) -> np.ndarray:
-    """p corrected for how many they are (Holm 1979). p: float (tests,). That of statsmodels collects garbage
-    at every call, which would take longer than all else here."""
-    order = p.argsort()
-    corrected = np.empty(len(p))
-    corrected[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)))
-    return corrected
 
 
 def _left_out(scores: pd.DataFrame, root: Root) -> LeftOut:
@@ -152,17 +137,19 @@ def _left_out(scores: pd.DataFrame, root: Root) -> LeftOut:
     found: dict[tuple[Any, ...], list[np.ndarray]] = defaultdict(list)
     for row in rows(scores):
         file = "predictions.arrow" if row["measure"] == "fine-tuned" else f"{row['measure']}.arrow"
-        predictions = devset.read(root.artifact(records[row["node"]], file), row["metric"])
-        key = tuple(row[name] for name in (*NETWORK, "seed"))
+        predictions = devset.read_predictions(root.artifact(records[row["node"]], file), row["metric"])
+        key = tuple(row[name] for name in (*NETWORK_COLUMNS, "seed"))
         found[key].append(devset.leave_one_out(row["metric"], predictions))
     return {key: np.mean(draws, axis=0) for key, draws in found.items()}
 
 
 def _dev_se(left_out: LeftOut, gap: dict[str, Any], seeds: list[int]) -> float:
-    def mean(network: str) -> np.ndarray:
+    def mean(network: NetworkName) -> np.ndarray:
         place = (gap["method"], gap["size"], network, gap["measure"])
-        full = ("", "", "full", "fine-tuned")
-        where = (gap["task"], *(full if network == "full" else place))
+        where = (
+            gap["task"],
+            *((NO_METHOD, WHOLE, FULL_MODEL, "fine-tuned") if network == FULL_MODEL else place),
+        )
         return np.asarray(np.mean([left_out[(*where, seed)] for seed in seeds], axis=0))
 
     return devset.jackknife(mean(gap["network"]) - mean(gap["versus"]))

@@ -3,34 +3,36 @@
 import numpy as np
 import pandas as pd
 
-from analysis.records import method_names as variants
-from analysis.records import network_names as networks
+from analysis.formats import grouped
+from analysis.levels import SIGNIFICANT
+from analysis.records.method_names import is_good_again
+from analysis.records.network_names import NetworkName
 from analysis.records.root import Root
+from lottery_ray.experiment.nodes import NullDraws
 
 GROUP = ["task", "method", "size", "kind"]
-SIGNIFICANT = 0.05
 
 
-def draws(root: Root) -> pd.DataFrame:
+def null_scores(root: Root) -> pd.DataFrame:
     """Every null draw's pruned score: columns task, method, size, kind (random or layer-matched), seed,
     number, score, good (the good mask's pruned score). Masks that must be the good one are left out."""
     rows = [
         root.place(record)
-        | {"kind": networks.kind_name(record.labels["kind"]), "number": number, "score": score}
+        | {"kind": NetworkName(record.labels["kind"]), "number": number, "score": score}
         | {"good": record.result["good"]}
-        for record in root.stage("nulls")
-        if not variants.is_good_again(root.methods[record.key], networks.kind_name(record.labels["kind"]))
+        for record in root.of(NullDraws)
+        if not is_good_again(root.methods[record.key], NetworkName(record.labels["kind"]))
         for number, score in enumerate(record.result["scores"])
     ]
     return pd.DataFrame(rows, columns=[*GROUP, "seed", "number", "score", "good"])
 
 
-def tests(draws: pd.DataFrame) -> pd.DataFrame:
+def null_tests(draws: pd.DataFrame) -> pd.DataFrame:
     """Good's place among its null draws: columns task, method, size, kind, seed, good, mean, sd, draws,
     percentile (share of draws below good, ties counted half), p (one-sided: (1 + draws at or above good) /
     (1 + draws))."""
     rows = []
-    for names, group in draws.groupby([*GROUP, "seed"], sort=False):
+    for names, group in grouped(draws, [*GROUP, "seed"]):
         scores, good = group["score"].to_numpy(), float(group["good"].iloc[0])
         row = dict(zip([*GROUP, "seed"], names, strict=True))
         row |= {"good": good, "mean": scores.mean(), "draws": len(scores)}
@@ -42,11 +44,11 @@ def tests(draws: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def summary(tests: pd.DataFrame) -> pd.DataFrame:
+def null_summary(tests: pd.DataFrame) -> pd.DataFrame:
     """Over seeds: columns task, method, size, kind, seeds, significant (seeds with p at most SIGNIFICANT),
     possible (seeds with enough draws for that), draws (fewest), percentile (mean)."""
     rows = []
-    for names, group in tests.groupby(GROUP, sort=False):
+    for names, group in grouped(tests, GROUP):
         row = dict(zip(GROUP, names, strict=True)) | {"seeds": len(group)}
         row["significant"] = int((group["p"] <= SIGNIFICANT).sum())
         row["possible"] = int((1 / (1 + group["draws"]) <= SIGNIFICANT).sum())

@@ -4,16 +4,18 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.records import method_names as variants
-from analysis.records import network_names as networks
+from analysis.records.method_names import NO_METHOD
+from analysis.records.network_names import WHOLE
 from analysis.records.root import Root
 from analysis.scores import dev_sets as devset
+from lottery_ray.experiment.nodes import Finetune, Ticket
 from lottery_ray.inputs.tasks import order
 from lottery_ray.storage.store import Record
 
 SCORE = ["task", "metric", "seed", "method", "size", "network", "kind", "draw", "measure", "score", "se"]
 SCORE += ["dev_examples", "weights_kept", "node"]
-MEASURES = ("fine-tuned", "pruned", "retrained")
+TICKET_MEASURES = ("pruned", "retrained")
+MEASURES = ("fine-tuned", *TICKET_MEASURES)
 
 
 def scores(root: Root) -> pd.DataFrame:
@@ -23,18 +25,19 @@ def scores(root: Root) -> pd.DataFrame:
     there once.
     """
     rows: list[dict[str, Any]] = []
-    for record in root.stage("finetune"):
-        name = root.networks[record.key]
-        full = {"method": "", "size": "", "network": name, "kind": name, "draw": 0, "weights_kept": 1.0}
+    for record in root.of(Finetune):
+        network = root.networks[record.key]
+        full = {"method": NO_METHOD, "size": WHOLE, "network": network, "kind": network, "draw": 0}
+        full["weights_kept"] = 1.0
         full["score"] = record.result["score"]
         rows.append(full | _measured(root, record, "fine-tuned", "predictions.arrow"))
-    for record in root.stage("ticket"):
+    for record in root.of(Ticket):
         weights = record.result["weights"]
         ticket = root.place(record) | {name: record.labels[name] for name in ("kind", "draw")}
         ticket["network"] = root.networks[record.key]
         ticket["weights_kept"] = weights["kept"] / weights["of"]
-        for measure in ("pruned", "retrained"):
-            if measure == "retrained" or not networks.is_control(ticket["network"]):
+        for measure in TICKET_MEASURES:
+            if measure == "retrained" or not ticket["network"].is_control:
                 measured = _measured(root, record, measure, f"{measure}.arrow")
                 rows.append(ticket | measured | {"score": record.result[measure]})
     placed: list[dict[str, Any]] = sorted(rows, key=_place)
@@ -45,9 +48,7 @@ def _place(row: dict[str, Any]) -> tuple[Any, ...]:
     """Where a score stands in tables: by task, method, size, network, measure and seed."""
     return (
         order(row["task"]),
-        variants.order(row["method"]),
-        networks.size_order(row["size"]),
-        networks.order(row["network"]),
+        *(row[name] for name in ("method", "size", "network")),
         MEASURES.index(row["measure"]),
         row["seed"],
         row["draw"],
@@ -56,7 +57,7 @@ def _place(row: dict[str, Any]) -> tuple[Any, ...]:
 
 def _measured(root: Root, record: Record, measure: str, file: str) -> dict[str, Any]:
     metric = root.metric(record.labels["task"])
-    predictions = devset.read(root.artifact(record, file), metric)
+    predictions = devset.read_predictions(root.artifact(record, file), metric)
     return {
         "task": record.labels["task"],
         "seed": record.labels["seed"],

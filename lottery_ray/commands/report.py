@@ -31,10 +31,14 @@ def report(
         open: Show the page in a browser.
     """
     # it brings pandas and matplotlib, which --help can do without
-    from analysis.report.write import write, write_two
+    from analysis.report.write import write_report, write_two_reports
 
     try:
-        index = write_two(root, other, only=only, other_only=other_only) if other else write(root, only=only)
+        index = (
+            write_two_reports(root, other, only=only, other_only=other_only)
+            if other
+            else write_report(root, only=only)
+        )
     except InputError as error:
         show_error(error)
         return 2

@@ -13,10 +13,9 @@ import pytest
 from rich.console import Console
 from scipy import stats
 
-from analysis import analyse
-from analysis.comparison import Comparison, compare
+from analysis import Comparison, analyse, compare
 from analysis.report import write as report
-from analysis.scores.welch import welch
+from analysis.scores.statistics import welch
 from lottery_ray.experiment.study import PRESETS
 from tests.places import JOBS
 from tests.planted import Planted, quality
@@ -69,7 +68,7 @@ def test_what_was_run_otherwise_is_said(found: Comparison) -> None:
 
 
 def test_the_page_lies_in_the_first_report(roots: tuple[str, str]) -> None:
-    index = report.write_two(*roots, console=Console(file=io.StringIO(), width=100))
+    index = report.write_two_reports(*roots, console=Console(file=io.StringIO(), width=100))
     assert index == Path(roots[0]) / "report" / "beside-second" / "index.html"
     text = index.read_text()
     for name in ("scores", "gaps", "masks", "setup"):

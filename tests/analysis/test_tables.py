@@ -19,7 +19,9 @@ from scipy import stats
 
 from analysis import Analysis, analyse, chance_jaccard
 from analysis.formats import rows
+from analysis.levels import CONFIDENCE
 from analysis.masks import chance, overlap
+from analysis.records.network_names import GOOD
 from analysis.report import figures, page, terminal
 from analysis.report import write as report
 from analysis.scores import dev_sets as devset
@@ -31,6 +33,7 @@ from lottery_ray.experiment import masks
 from lottery_ray.experiment.graph import Node
 from lottery_ray.experiment.masks import Overlap
 from lottery_ray.experiment.nodes import Finetune, Search, Ticket
+from lottery_ray.experiment.plan import plan
 from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.experiment.study import PRESETS, Study
 from lottery_ray.inputs import tasks
@@ -64,7 +67,7 @@ def found(root: str) -> Analysis:
 @pytest.mark.parametrize("n", [2, 3, 5, 30])
 def test_t_interval_is_scipys(n: int) -> None:
     values = streams.generator("interval", n).normal(0.7, 0.1, n)
-    expected = stats.ttest_1samp(values, 0).confidence_interval(statistics.CONFIDENCE)
+    expected = stats.ttest_1samp(values, 0).confidence_interval(CONFIDENCE)
     interval = statistics.t_interval(values)
     assert [interval.low, interval.high] == pytest.approx([expected.low, expected.high])
 
@@ -72,11 +75,11 @@ def test_t_interval_is_scipys(n: int) -> None:
 def test_one_seed_has_no_interval_and_decides_nothing() -> None:
     interval = statistics.t_interval(np.array([0.3]))
     assert np.isnan([interval.half, interval.sd]).all()
-    assert statistics.verdict("good", interval) == "undecided"
+    assert str(statistics.verdict(interval, GOOD)) == "undecided"
 
 
 def scores_of(found: Analysis, network: str, measure: str, task: str, method: str) -> pd.Series:
-    table = found.scores
+    table: pd.DataFrame = found.scores
     chosen = (table["network"] == network) & (table["measure"] == measure)
     chosen &= (table["task"] == task) & (table["method"] == method)
     return table[chosen].groupby("seed")["score"].mean()
@@ -94,7 +97,7 @@ def row_of(table: pd.DataFrame, **labels: str) -> dict[str, Any]:
 def test_gaps_are_paired_by_seed(found: Analysis, task: str, method: str, versus: str) -> None:
     good = scores_of(found, "good", "retrained", task, method)
     other = scores_of(found, versus, "retrained", task, method)
-    expected = stats.ttest_rel(good, other).confidence_interval(statistics.CONFIDENCE)
+    expected = stats.ttest_rel(good, other).confidence_interval(CONFIDENCE)
     gap = row_of(found.gaps, task=task, method=method, measure="retrained", network="good", versus=versus)
     np.testing.assert_allclose([gap["low"], gap["high"]], [expected.low, expected.high])
     assert gap["verdict"] == "good higher"  # planted far apart
@@ -149,13 +152,13 @@ def without(one: Predictions, row: int) -> Predictions:
 def test_scores_are_those_of_the_tasks(metric: tasks.Metric) -> None:
     one = predictions(metric)
     logits = one.predicted[:, None] if metric == "pearson" else np.eye(2)[one.predicted.astype(int)]
-    assert devset.score(metric, one) == pytest.approx(tasks.score(metric, one.labels, logits))
+    assert devset.dev_score(metric, one) == pytest.approx(tasks.score(metric, one.labels, logits))
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_leave_one_out_is_the_score_without_each_row(metric: tasks.Metric) -> None:
     one = predictions(metric)
-    brute = [devset.score(metric, without(one, row)) for row in range(len(one.labels))]
+    brute = [devset.dev_score(metric, without(one, row)) for row in range(len(one.labels))]
     np.testing.assert_allclose(devset.leave_one_out(metric, one), brute, atol=1e-12)
 
 
@@ -173,7 +176,10 @@ def test_jackknife_of_a_difference(metric: tasks.Metric) -> None:
     two = Predictions(one.labels, np.roll(two.predicted, 3))
     n = len(one.labels)
     brute = np.array(
-        [devset.score(metric, without(one, i)) - devset.score(metric, without(two, i)) for i in range(n)]
+        [
+            devset.dev_score(metric, without(one, i)) - devset.dev_score(metric, without(two, i))
+            for i in range(n)
+        ]
     )
     left_out = devset.leave_one_out(metric, one) - devset.leave_one_out(metric, two)
     assert devset.jackknife(left_out) == pytest.approx(
@@ -183,14 +189,14 @@ def test_jackknife_of_a_difference(metric: tasks.Metric) -> None:
 
 def test_jackknife_of_accuracy_is_the_binomial_standard_error() -> None:
     one = predictions("accuracy", 400)
-    share = devset.score("accuracy", one)
+    share = devset.dev_score("accuracy", one)
     expected = np.sqrt(share * (1 - share) / 399)
     assert devset.jackknife(devset.leave_one_out("accuracy", one)) == pytest.approx(expected)
 
 
 def test_majority_is_the_most_frequent_dev_label() -> None:
     one = Predictions(np.array([2.0, 2, 0, 1, 2]), np.zeros(5))
-    assert devset.score("accuracy", devset.majority("accuracy", one)) == pytest.approx(0.6)
+    assert devset.dev_score("accuracy", devset.majority("accuracy", one)) == pytest.approx(0.6)
 
 
 def test_predictions_are_read_in_the_order_of_idx(root: str, found: Analysis) -> None:
@@ -199,8 +205,8 @@ def test_predictions_are_read_in_the_order_of_idx(root: str, found: Analysis) ->
     for record in store.records():
         if record.labels["stage"] == "finetune":
             metric = tasks.TASKS[record.labels["task"]].metric
-            one = devset.read(store.fetch(record, "predictions.arrow"), metric)
-            assert devset.score(metric, one) == pytest.approx(record.result["score"])
+            one = devset.read_predictions(store.fetch(record, "predictions.arrow"), metric)
+            assert devset.dev_score(metric, one) == pytest.approx(record.result["score"])
     assert found.scores.groupby("task")["se"].max().between(0, 0.1).all()
 
 
@@ -252,7 +258,7 @@ def test_chance_jaccard_of_many_components_is_the_exact_one_nearly(monkeypatch: 
 
 
 def test_empty_masks_have_no_jaccard() -> None:
-    assert np.isnan(overlap.jaccard(Overlap(12, 0, 0, 0)))
+    assert np.isnan(overlap.jaccard_of(Overlap(12, 0, 0, 0)))
     assert np.isnan(chance_jaccard(12, 0, 0))
 
 
@@ -307,7 +313,7 @@ def test_overlap_of_the_papers_masks(task: str, component: str, observed: float,
     table = table[(table["family"] == "heads_mlps") & (table["task"] == task)]
     tables = [mask_table(group) for _, group in table.groupby("seed")]
     found = [masks.overlaps(one, other)[component] for one, other in combinations(tables, 2)]
-    assert np.mean([overlap.jaccard(pair) for pair in found]) == pytest.approx(observed, abs=5e-5)
+    assert np.mean([overlap.jaccard_of(pair) for pair in found]) == pytest.approx(observed, abs=5e-5)
     ratio = [pair.a * pair.b / pair.n / (pair.a + pair.b - pair.a * pair.b / pair.n) for pair in found]
     assert np.mean(ratio) == pytest.approx(chance, abs=5e-5)
     exact = [chance_jaccard(pair.n, pair.a, pair.b) for pair in found]
@@ -351,14 +357,14 @@ def test_a_search_starts_from_the_full_model(found: Analysis) -> None:
 def test_a_root_with_full_models_only(tmp_path: Path) -> None:
     root = Planted(tmp_path, keep=lambda node: not isinstance(node, Search | Ticket)).fill(DEMO)
     console = Console(file=io.StringIO(), width=100)
-    assert "nothing is concluded" in report.write(root, console).read_text()
+    assert "nothing is concluded" in report.write_report(root, console).read_text()
     assert analyse(root).gaps.empty
 
 
 def test_a_root_without_the_random_start(tmp_path: Path) -> None:
     found = analyse(Planted(tmp_path).fill(with_study(baselines=(), tasks=("similarity",))))
     assert found.baselines["random_start"].isna().all()
-    assert "What pre-training and" not in page.render(found, [])
+    assert "What pre-training and" not in page.render_page(found.facts, [])
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:
@@ -393,8 +399,11 @@ def test_several_studies_in_one_root_are_refused(
 
 
 def test_tasks_of_one_study_may_have_been_trained_in_several_processes(tmp_path: Path) -> None:
-    recipe = Recipe(processes=4)
-    found = analyse(Planted(tmp_path).fill(with_study(recipe=recipe, parallel_tasks=("similarity",))))
+    """As version 0.1 could."""
+    Planted(tmp_path).fill(with_study(tasks=("acceptability",)))
+    models = [node for node in plan(with_study(tasks=("similarity",))).nodes if isinstance(node, Finetune)]
+    recipe = dataclasses.replace(DEMO.recipe, processes=4)
+    found = analyse(Planted(tmp_path).record(dataclasses.replace(model, recipe=recipe) for model in models))
     assert dict(zip(found.setup["task"], found.setup["processes"], strict=True)) == {
         "acceptability": 1,
         "similarity": 4,
@@ -442,7 +451,7 @@ def test_a_damaged_mask_is_named(tmp_path: Path, damage: str) -> None:
 
 def printed(found: Analysis, width: int = 100) -> str:
     console = Console(file=io.StringIO(), width=width)
-    terminal.show(found, console)
+    terminal.show(found.facts, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -459,16 +468,16 @@ def test_the_terminal_table_fits(found: Analysis, width: int) -> None:
 
 def test_a_report_is_complete(root: str) -> None:
     console = Console(file=io.StringIO(), width=100)
-    index = report.write(root, console)
+    index = report.write_report(root, console)
     assert isinstance(console.file, io.StringIO)
     assert console.file.getvalue().splitlines()[-1] == f"Report: {index}"
     assert index == Path(root).resolve() / "report" / "index.html"
     found = analyse(root)
-    names = {field.name for field in dataclasses.fields(found)} - {"uri"}
+    names = {field.name for field in dataclasses.fields(found.facts)} - {"uri"}
     assert {path.stem for path in index.parent.glob("*.csv")} == names
     scores = pd.read_csv(index.parent / "scores.csv")
     assert scores["score"].tolist() == found.scores["score"].tolist()
-    drawn = {drawing.name for drawing in figures.draw(found)}
+    drawn = {drawing.name for drawing in figures.draw_figures(found.facts)}
     assert {path.stem for path in (index.parent / "figures").glob("*.png")} == drawn
     assert {
         "scores_structured",
@@ -483,7 +492,7 @@ def test_a_report_needs_no_torch_and_no_ray(root: str) -> None:
     code = f"""
 import sys
 from analysis.report import write as report
-report.write({root!r})
+report.write_report({root!r})
 loaded = {{"torch", "transformers", "ray", "wandb", "datasets"}} & set(sys.modules)
 assert not loaded, loaded
 """
@@ -516,7 +525,7 @@ def test_a_root_on_an_object_store(
         remote.create_dir("bucket")
         fs.copy_files(root, "bucket/study", fs.LocalFileSystem(), remote)
         monkeypatch.chdir(tmp_path)
-        index = report.write(f"s3://bucket/study{query}", Console(file=io.StringIO()))
+        index = report.write_report(f"s3://bucket/study{query}", Console(file=io.StringIO()))
     finally:
         server.stop()
     assert index == tmp_path / "report-study" / "index.html"

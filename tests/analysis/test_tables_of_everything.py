@@ -15,14 +15,15 @@ from scipy import stats
 
 from analysis import Analysis, analyse
 from analysis.formats import rows
+from analysis.levels import CONFIDENCE
 from analysis.masks.overlap import chance_jaccard
 from analysis.records import method_names as variants
 from analysis.report import page, terminal
 from analysis.report import write as report
 from analysis.report.words import cautions, conclusions
-from analysis.scores import statistics
 from analysis.scores.composition import TOTAL, ratio
-from analysis.scores.nulls import tests as null_tests
+from analysis.scores.nulls import null_tests as null_tests
+from analysis.tables import tables_of
 from lottery_ray import streams
 from lottery_ray.experiment import masks
 from lottery_ray.experiment.graph import Node
@@ -83,7 +84,7 @@ def row_of(table: pd.DataFrame, **labels: object) -> dict[str, Any]:
 
 def text_of(found: Analysis, width: int = 100) -> str:
     console = Console(file=io.StringIO(), width=width)
-    terminal.show(found, console)
+    terminal.show(found.facts, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -127,7 +128,7 @@ def test_a_controls_pruned_score_is_its_twins(found: Analysis) -> None:
 def named(base: str, *chosen: dict[str, Any]) -> list[str]:
     plain = {name: choice.absent for name, choice in variants.CHOICES.items()}
     plain = {name: value for name, value in plain.items() if name in variants.APPLICABLE[base]}
-    return variants.names([(base, plain | own) for own in chosen])
+    return list(map(str, variants.told_apart([(base, plain | own) for own in chosen])))
 
 
 @pytest.mark.parametrize(
@@ -194,13 +195,13 @@ def test_every_table_has_the_size(found: Analysis) -> None:
         assert set(sizes) == {"stopping", "0.5"}, name
     text = text_of(found)
     assert " structured, at 50%" in text
-    assert "Heads, at 50%" in page.render(found, [])
+    assert "Heads, at 50%" in page.render_page(found.facts, [])
 
 
 def test_sizes_are_not_spoken_of_where_there_is_one(tmp_path: Path) -> None:
     found = analyse(Planted(tmp_path).fill(SMALL))
     assert "at 50%" not in text_of(found)
-    assert '<th scope="col">size</th>' not in page.render(found, [])
+    assert '<th scope="col">size</th>' not in page.render_page(found.facts, [])
 
 
 @pytest.mark.parametrize("size", ["stopping", "0.5"])
@@ -230,7 +231,7 @@ def test_good_is_compared_with_every_network(
     methods = dict(zip(found.scores["node"], found.scores["method"], strict=True))
     good, other = of("good", "pretrained"), of(kind, start)
     test = stats.ttest_rel(list(good.values()), list(other.values()))
-    expected = test.confidence_interval(statistics.CONFIDENCE)
+    expected = test.confidence_interval(CONFIDENCE)
     labels = {"task": "acceptability", "method": "magnitude", "size": size, "measure": "retrained"}
     gap = row_of(found.gaps, network="good", versus=versus, **labels)
     np.testing.assert_allclose([gap["low"], gap["high"]], [expected.low, expected.high])
@@ -251,7 +252,7 @@ def test_layer_matched_mlps_are_the_good_ones_and_compared_with_nothing(tmp_path
 
 
 def test_headlines_count_layer_matched_and_pretrained(found: Analysis) -> None:
-    text = "\n".join(conclusions.counts(found))
+    text = "\n".join(conclusions.counts(found.facts))
     # structured at two sizes and as released, heads at two sizes, magnitude like structured
     assert "Good against layer-matched: good scores higher in" in text
     assert f"of {2 * 2 * (3 + 2 + 3)} gaps" in text
@@ -320,7 +321,9 @@ def test_an_undecided_gap_has_no_shares(tmp_path: Path) -> None:
     totals = undecided[undecided["part"] == TOTAL]
     assert len(totals)
     assert totals["share"].isna().all()
-    assert "no decided gap to split on Similarity" in "\n".join(conclusions.composition(found))
+    assert "no decided gap to split on Similarity" in "\n".join(
+        conclusions.composition_sentences(found.facts)
+    )
     assert np.isnan(ratio(np.array([0.1]), np.array([0.2]))).all()
 
 
@@ -359,14 +362,14 @@ def test_null_draws_are_counted_over_seeds(found: Analysis) -> None:
     expected = significant.groupby(["task", "method", "size", "kind"])["small"].sum()
     table = found.null_summary.set_index(["task", "method", "size", "kind"])["significant"]
     assert table.to_dict() == expected.to_dict()
-    assert "p is at most .05" in "\n".join(conclusions.counts(found))
+    assert "p is at most .05" in "\n".join(conclusions.counts(found.facts))
 
 
 def test_few_null_draws_test_nothing(tmp_path: Path) -> None:
     found = analyse(Planted(tmp_path).fill(replace(SMALL, null_draws=18)))
     assert set(found.null_summary["possible"]) == {0}
-    assert not conclusions.null_draws(found)
-    assert "test nothing" in "\n".join(cautions.flags(found))
+    assert not conclusions.null_draw_sentences(found.facts)
+    assert "test nothing" in "\n".join(cautions.flags(found.facts))
 
 
 # Choices
@@ -424,7 +427,7 @@ def test_a_verdict_that_a_choice_changes_is_said(tmp_path: Path) -> None:
     found = analyse(beside(tmp_path, known=known).fill(other))
     assert set(found.choice_scores["method"]) == {"structured, cumulative importance"}
     assert found.choice_scores["changes"].all()
-    [sentence] = conclusions.choices(found)
+    [sentence] = conclusions.choice_sentences(found.facts)
     assert "changes on Similarity, pruned (good higher under structured, good lower under it)" in sentence
 
 
@@ -452,23 +455,23 @@ def test_a_search_that_keeps_nothing_or_everything_is_flagged(
 ) -> None:
     planted = Planted(tmp_path, kept=lambda search: share if search.finetune.seed == 2 else 0.5)
     found = analyse(planted.fill(SMALL))
-    assert cautions.flags(found) == [f"Similarity seed 2, structured: the search kept {word}."]
-    report.write(str(tmp_path), Console(file=io.StringIO()))
+    assert cautions.flags(found.facts) == [f"Similarity seed 2, structured: the search kept {word}."]
+    report.write_report(str(tmp_path), Console(file=io.StringIO()))
 
 
 def test_few_held_out_rows_are_flagged(tmp_path: Path) -> None:
     study = replace(SMALL, held_out=0.2, search_data="held_out")
     found = analyse(Planted(tmp_path / "few", examples=200).fill(study))
-    assert "200 held-out rows" in "\n".join(cautions.flags(found))
-    assert not cautions.flags(analyse(Planted(tmp_path / "enough", examples=500).fill(study)))
+    assert "200 held-out rows" in "\n".join(cautions.flags(found.facts))
+    assert not cautions.flags(tables_of(Planted(tmp_path / "enough", examples=500).fill(study)))
 
 
 def test_the_caution_says_what_good_was_found_on(tmp_path: Path, found: Analysis) -> None:
     on_dev = analyse(Planted(tmp_path / "dev").fill(SMALL))
-    assert "on the dev set that scores them" in cautions.caution(on_dev)
+    assert "on the dev set that scores them" in cautions.caution(on_dev.facts)
     held_out = replace(SMALL, held_out=0.2, search_data="held_out")
-    assert "dev set" not in cautions.caution(analyse(Planted(tmp_path / "held").fill(held_out)))
-    assert "held-out rows that no training saw, others on the dev set" in cautions.caution(found)
+    assert "dev set" not in cautions.caution(tables_of(Planted(tmp_path / "held").fill(held_out)))
+    assert "held-out rows that no training saw, others on the dev set" in cautions.caution(found.facts)
 
 
 def test_steps_past_the_floor_are_marked(found: Analysis) -> None:
@@ -485,7 +488,7 @@ def test_the_frozen_encoder_is_a_baseline(found: Analysis) -> None:
     assert found.baselines["beats_frozen"].all()
     units = found.baselines["above_frozen"] / found.baselines["frozen_se"]
     np.testing.assert_allclose(found.baselines["frozen_z"], units)
-    assert "with a frozen encoder" in "\n".join(conclusions.controls(found))
+    assert "with a frozen encoder" in "\n".join(conclusions.controls(found.facts))
 
 
 @pytest.mark.parametrize("kind", ["bad", "random"])
@@ -532,7 +535,7 @@ def test_records_from_before_have_the_same_analysis(tmp_path: Path) -> None:
     old = analyse(str(tmp_path))
     pd.testing.assert_frame_equal(old.scores, new.scores)
     pd.testing.assert_frame_equal(old.gaps, new.gaps)
-    report.write(str(tmp_path), Console(file=io.StringIO()))
+    report.write_report(str(tmp_path), Console(file=io.StringIO()))
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -547,7 +550,7 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 @pytest.mark.slow
 def test_the_report_of_everything(root: str, found: Analysis) -> None:
-    index = report.write(root, Console(file=io.StringIO(), width=100))
+    index = report.write_report(root, Console(file=io.StringIO(), width=100))
     text = index.read_text()
     for heading in ("What good is made of", "Null draws", "Choices"):
         assert f"<h2>{heading}</h2>" in text
@@ -567,5 +570,5 @@ def test_a_study_of_one_seed_claims_nothing(tmp_path: Path) -> None:
     found = analyse(Planted(tmp_path).fill(study))
     assert set(found.gaps["verdict"]) == {"undecided"}
     assert found.composition["share"].isna().all()
-    assert "in 0 of" in conclusions.counts(found)[0]
-    report.write(str(tmp_path), Console(file=io.StringIO()))
+    assert "in 0 of" in conclusions.counts(found.facts)[0]
+    report.write_report(str(tmp_path), Console(file=io.StringIO()))

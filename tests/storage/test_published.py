@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,11 @@ from rich.console import Console
 from transformers import BertConfig, BertForSequenceClassification
 
 from analysis import Analysis, analyse
+from analysis.formats import table_in_words
 from analysis.formats import rows as rows_of
 from analysis.paper.versus import paper, versus_paper
+from analysis.records.method_names import STRUCTURED
+from analysis.records.network_names import PUBLISHED_NETWORKS, STOPPING
 from analysis.report import write as report
 from lottery_ray.errors import InputError
 from lottery_ray.experiment import masks
@@ -120,7 +124,7 @@ def test_any_family_is_analysed(
     assert set(found.agreement["method"]) == {method}
     assert set(found.agreement["component"]) == {{"head": "heads"}.get(name, name) for name in components}
     assert len(found.overlap_pairs) == 2 * 3 * len(components)
-    index = report.write(str(tmp_path / "root"), Console(file=(shown := io.StringIO()), width=100))
+    index = report.write_report(str(tmp_path / "root"), Console(file=(shown := io.StringIO()), width=100))
     assert "No scores are recorded" in index.read_text()
     assert "No scores are recorded" in shown.getvalue()
 
@@ -294,7 +298,7 @@ def only(table: pd.DataFrame, place: dict[str, str]) -> pd.DataFrame:
 
 
 def test_the_numbers_that_come_with_the_project_are_the_published_ones(found: Analysis) -> None:
-    ours = paper()
+    ours = table_in_words(paper())
     ours = ours[ours["setting"] != "table_2"].set_index(["task", "method", "network", "measure"])
     theirs = found.summary.set_index(["task", "method", "network", "measure"])
     assert len(ours) == len(theirs) == 315
@@ -323,9 +327,10 @@ def test_published_slips_are_flagged(found: Analysis) -> None:
 def test_networks_are_held_against_those_drawn_alike() -> None:
     """The exact one before others, and what the paper shows before earlier drafts."""
     drawn = ["super bad (as released)", "bad (complement)", "random", "super bad", "bad"]
-    rows = [{"network": name, "measure": "retrained", "method": "structured"} for name in drawn]
-    frame = pd.DataFrame(rows).assign(task="qnli", size="stopping", n=5, mean=0.5, sd=0.1)
-    found = versus_paper(frame).set_index("network")["setting"]
+    place: dict[str, Any] = {"measure": "retrained", "method": STRUCTURED, "size": STOPPING}
+    rows = [place | {"network": PUBLISHED_NETWORKS[name]} for name in drawn]
+    frame = pd.DataFrame(rows).assign(task="qnli", n=5, mean=0.5, sd=0.1)
+    found = table_in_words(versus_paper(frame)).set_index("network")["setting"]
     assert found.to_dict() == {
         "super bad (as released)": "head_mlp_super_bizzaro_retrained",
         "bad (complement)": "head_mlp_invert_retrained",

@@ -9,30 +9,28 @@ import matplotlib as mpl
 from analysis.report.figures import (
     gaps,
     importance,
-    nulls,
     overlap,
     paper,
     scores,
     searches,
-    spread,
     survival,
     tasks,
 )
 from analysis.report.figures.drawing import COLOURS, FAINT, INK, STYLE, Drawing
-from analysis.tables import Analysis
+from analysis.tables import Tables
 
 FAST = {"compress_level": 1}
 """PNG in half the time, for a sixth more bytes."""
 
 
-def draw(found: Analysis) -> list[Drawing]:
+def draw_figures(found: Tables) -> list[Drawing]:
     """All figures that the tables have data for."""
-    subjects = (gaps, scores, spread, nulls, paper, overlap, tasks, survival, importance, searches)
+    subjects = (gaps, scores, paper, overlap, tasks, survival, importance, searches)
     with mpl.rc_context(STYLE):
-        return [drawing for subject in subjects for drawing in subject.draw(found)]
+        return [drawing for subject in subjects for drawing in subject.drawings(found)]
 
 
-def save(drawn: list[Drawing], folder: Path) -> None:
+def save_figures(drawn: list[Drawing], folder: Path) -> None:
     """PNG files, 150 dots per inch, and SVG files with their fonts as text, both on white, in place of
     those of an earlier report."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,5 +57,5 @@ def svg(drawing: Drawing) -> str:
     text = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>{drawing.name}-", text)
     text = text.replace(INK, "currentColor").replace(FAINT, "var(--faint)")
     for name, colour in COLOURS.items():
-        text = text.replace(colour, f"var(--{name})")
+        text = text.replace(colour, f"var(--{name.replace('_', '-')})")
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(drawing.caption)}"', 1)

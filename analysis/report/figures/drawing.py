@@ -19,9 +19,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
-from analysis.records import method_names as variants
-from analysis.records import network_names as networks
-from analysis.tables import Analysis
+from analysis.records.method_names import NO_METHOD, MethodName, plainest
+from analysis.records.network_names import STOPPING, SUPER_SURVIVORS, NetworkName, TicketSize
+from analysis.tables import Tables
 from lottery_ray.inputs.tasks import title
 
 INK = "#1a1b1e"
@@ -29,25 +29,25 @@ FAINT = "#8a8d93"
 COLOURS = {
     "good": "#0072b2",
     "random": "#e69f00",
-    "layer-matched": "#cc79a7",
+    "layer_matched": "#cc79a7",
     "bad": "#d55e00",
     "pretrained": "#009e73",
     "transfer": "#56b4e9",
     "own": "#a6761d",
 }
-"""own: of the kinds that users add."""
+"""By kind; own: of those that users add."""
+TWINS = {"super": "good", "super_random": "random", "super_bad": "bad"}
+"""{kind of super-survivors: the kind whose colour and marker they have}"""
 MARKERS = {
     "good": "o",
     "random": "s",
-    "layer-matched": "D",
+    "layer_matched": "D",
     "bad": "v",
     "pretrained": "^",
     "transfer": "P",
-    "super": "*",
 }
 OWN_MARKERS = ("X", "p", "h", "<", ">")
 SEED_COLOURS = ("#009e73", "#cc79a7", "#56b4e9", "#a6761d", FAINT)
-COMPONENTS = {"heads": "heads", "mlp": "MLPs", "weight": "weights"}
 WIDTH = 10.8
 """Of a figure, in inches."""
 STYLE: dict[Any, Any] = {
@@ -102,23 +102,17 @@ class Drawing:
         return re.sub(r"<metadata>.*?</metadata>", "", buffer.getvalue(), flags=re.DOTALL)
 
 
-def family(network: str) -> str:
-    """Whose colour a network has, and mostly whose marker: super-survivors and controls have their twin's."""
-    if networks.is_own(network):
-        return "own"
-    base = networks.drawn_as(network).partition(", ")[0].partition(" from ")[0]
-    return {"super": "good", "super random": "random", "super bad": "bad"}.get(base, base)
+def colour(network: NetworkName) -> str:
+    return COLOURS.get("own" if network.is_own else TWINS.get(network.kind, network.kind), INK)
 
 
-def colour(network: str) -> str:
-    return COLOURS.get(family(network), INK)
-
-
-def marker(network: str) -> str:
-    if networks.is_own(network):
+def marker(network: NetworkName) -> str:
+    if network.is_own:
         # the same in every figure
-        return OWN_MARKERS[sum(networks.drawn_as(network).encode()) % len(OWN_MARKERS)]
-    return MARKERS.get(network) or MARKERS.get(family(network), "o")
+        return OWN_MARKERS[sum(str(network.drawn_as).encode()) % len(OWN_MARKERS)]
+    if network == SUPER_SURVIVORS:
+        return "*"
+    return MARKERS.get(TWINS.get(network.kind, network.kind), "o")
 
 
 def file_name(*words: str) -> str:
@@ -131,23 +125,23 @@ class Slice:
     """The rows of a table that one figure shows: of one size, and of one method, or of all plain methods,
     or of all their variants.
 
-    method: "" where it is of several.
+    method: NO_METHOD where it is of several.
     """
 
     rows: pd.DataFrame
-    size: str
-    method: str
+    size: TicketSize
+    method: MethodName
     is_variant: bool
 
     @property
     def folded(self) -> bool:
-        return self.is_variant or self.size != networks.STOPPING
+        return self.is_variant or self.size != STOPPING
 
     def name(self, *words: str) -> str:
         """The name of its file."""
-        choices = ["choices"] if self.is_variant and not self.method else []
-        size = [] if self.size == networks.STOPPING else [networks.size_words(self.size).rstrip("%")]
-        return file_name(*words, self.method, *choices, *size)
+        choices = ["choices"] if self.is_variant and self.method == NO_METHOD else []
+        size = [] if self.size == STOPPING else [self.size.words]
+        return file_name(*words, str(self.method), *choices, *size)
 
 
 def slices(table: pd.DataFrame, *, by_method: bool = False) -> Iterator[Slice]:
@@ -155,13 +149,13 @@ def slices(table: pd.DataFrame, *, by_method: bool = False) -> Iterator[Slice]:
 
     by_method: one per method.
     """
-    names = list(dict.fromkeys(table["method"]))
-    is_variant = {name: variants.plain(names, name) != name for name in names}
-    groups = table["method"].map(lambda name: (is_variant[name], name if by_method else ""))
-    for varies, name in dict.fromkeys(groups):
-        rows = table[groups == (varies, name)]
-        for size in sorted(set(rows["size"]), key=networks.size_order):
-            yield Slice(rows[rows["size"] == size], str(size), name, varies)
+    methods = list(dict.fromkeys(table["method"]))
+    is_variant = {method: plainest(methods, method) != method for method in methods}
+    groups = [(is_variant[method], method if by_method else NO_METHOD) for method in table["method"]]
+    for varies, method in dict.fromkeys(groups):
+        rows = table[[group == (varies, method) for group in groups]]
+        for size in sorted(set(rows["size"])):
+            yield Slice(rows[rows["size"] == size], size, method, varies)
 
 
 def grid(count: int, height: float, columns: int) -> tuple[Figure, list[Axes]]:
@@ -179,7 +173,7 @@ def lines(axis: Axes, labels: Sequence[str], *, named: bool = True) -> None:
     axis.tick_params(axis="y", length=0)
 
 
-def task_title(found: Analysis, task: str) -> str:
+def task_title(found: Tables, task: str) -> str:
     """A task, and whether conclusions leave it out."""
     conclusive = found.tasks.set_index("task")["conclusive"].get(task, True)
     return title(task) + ("" if conclusive else " (left out)")

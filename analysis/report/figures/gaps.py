@@ -8,8 +8,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.formats import MINUS, rows
-from analysis.records import network_names as networks
+from analysis.formats import MINUS, grouped, rows
+from analysis.records.network_names import BAD, GOOD, LAYER_MATCHED, PRETRAINED, RANDOM, NetworkName, with_own
 from analysis.report.figures.drawing import (
     COLOURS,
     FAINT,
@@ -24,14 +24,14 @@ from analysis.report.figures.drawing import (
     slices,
     task_title,
 )
-from analysis.scores.composition import SPLITS, TOTAL
-from analysis.tables import Analysis
+from analysis.scores.composition import PARTS_OF_GAP, TOTAL
+from analysis.tables import Tables
 
-VERSUS = ("random", "layer-matched", "pretrained", "bad")
+VERSUS = (RANDOM, LAYER_MATCHED, PRETRAINED, BAD)
 """The networks that good is drawn against, beside those that a user added; the table has all of them."""
 
 
-def draw(found: Analysis) -> Iterator[Drawing]:
+def drawings(found: Tables) -> Iterator[Drawing]:
     """Those that there are data for."""
     across = _drawn(found.across_tasks)
     for part in slices(across[across["tasks"] > 1]):
@@ -43,12 +43,12 @@ def draw(found: Analysis) -> Iterator[Drawing]:
 
 
 def _drawn(gaps: pd.DataFrame) -> pd.DataFrame:
-    versus = gaps["versus"].map(networks.drawn_as).isin(networks.with_own(VERSUS, gaps["versus"]))
-    return gaps[(gaps["network"] == "good") & versus]
+    return gaps[(gaps["network"] == GOOD) & _kinds(gaps["versus"]).isin(with_own(VERSUS, gaps["versus"]))]
 
 
-def _at(size: str) -> str:
-    return networks.at(size).removeprefix(",")
+def _kinds(networks: pd.Series) -> pd.Series:
+    """Without the ways of drawing."""
+    return networks.map(lambda network: network.drawn_as)
 
 
 @dataclass(frozen=True)
@@ -64,16 +64,16 @@ class Series:
 def _series(table: pd.DataFrame) -> list[Series]:
     """Good minus each of these that is there."""
 
-    def one(name: str) -> Series:
+    def one(versus: NetworkName) -> Series:
         def chosen(group: pd.DataFrame) -> pd.DataFrame:
-            return group[group["versus"].map(networks.drawn_as) == name].drop_duplicates(
+            return group[_kinds(group["versus"]) == versus].drop_duplicates(
                 [column for column in ("task", "method", "size", "measure") if column in group]
             )
 
-        return Series(f"good {MINUS} {name}", chosen, colour(name), marker(name))
+        return Series(f"good {MINUS} {versus}", chosen, colour(versus), marker(versus))
 
-    drawn = set(table["versus"].map(networks.drawn_as))
-    return [one(name) for name in networks.with_own(VERSUS, drawn) if name in drawn]
+    drawn = set(_kinds(table["versus"]))
+    return [one(versus) for versus in with_own(VERSUS, drawn) if versus in drawn]
 
 
 def _across(part: Slice) -> Drawing:
@@ -93,7 +93,7 @@ def _across(part: Slice) -> Drawing:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
     tasks = part.rows["tasks"].max()
     caption = (
-        f"Good against the others{_at(part.size)}, over {tasks} tasks: diamonds are means, thick bars 95%"
+        f"Good against the others{part.size.at}, over {tasks} tasks: diamonds are means, thick bars 95%"
         " intervals for these tasks, thin bars 95% intervals for tasks like them, cut where few tasks make"
         " them long. To the right of zero good scores higher."
     )
@@ -107,7 +107,7 @@ def _diamond(axis: Axes, row: dict[str, float], line: float, paint: str) -> None
     axis.plot(row["mean"], line, "D", ms=7, color=paint, mec="white", mew=0.8)
 
 
-def _gaps(found: Analysis, part: Slice) -> Drawing:
+def _gaps(found: Tables, part: Slice) -> Drawing:
     """Good against random, layer-matched, pretrained and bad: a forest plot."""
     across = _drawn(found.across_tasks)
     across = across[(across["size"] == part.size) & (across["tasks"] > 1)]
@@ -115,42 +115,41 @@ def _gaps(found: Analysis, part: Slice) -> Drawing:
     pairing = "paired by seed" if part.rows["paired"].all() else "wide enough for any pairing of the seeds"
     means = " Diamonds: means over tasks; thick bars are for these tasks, thin ones for tasks like them."
     caption = (
-        f"Gaps in dev score{_at(part.size)}, {pairing}, with 95% t intervals. An interval on zero is"
+        f"Gaps in dev score{part.size.at}, {pairing}, with 95% t intervals. An interval on zero is"
         f" undecided.{means if len(across) else ''}"
     )
     return Drawing("gaps", part.name("gaps"), caption, figure, part.folded)
 
 
-def _composition(found: Analysis, part: Slice) -> Drawing:
+def _composition(found: Tables, part: Slice) -> Drawing:
     """The whole gap to random, and its parts."""
     table = part.rows
-    paints = {"layer-matched": (COLOURS["layer-matched"], "D"), "pretrained": (COLOURS["pretrained"], "^")}
-    through = list(dict.fromkeys(table["through"].map(networks.drawn_as)))
+    through = list(dict.fromkeys(table["through"]))
 
-    def series(label: str, kind: str, name: str, paint: str, style: str) -> Series:
+    def series(label: str, kind: NetworkName, name: str, paint: str, style: str) -> Series:
         def chosen(group: pd.DataFrame) -> pd.DataFrame:
-            return group[(group["through"].map(networks.drawn_as) == kind) & (group["part"] == name)]
+            return group[(group["through"] == kind) & (group["part"] == name)]
 
         return Series(label, chosen, paint, style)
 
     drawn = [series("good minus random", through[0], TOTAL, INK, "o")]
     for kind in through:
-        paint, style = paints[kind]
-        profile, rest = SPLITS[kind]
+        paint, style = colour(kind), marker(kind)
+        profile, rest = PARTS_OF_GAP[kind]
         drawn.append(series(f"{profile} ({kind} {MINUS} random)", kind, profile, paint, style))
         drawn.append(series(f"{rest} (good {MINUS} {kind})", kind, rest, COLOURS["good"], style))
     figure = _panels(found, table, drawn, pd.DataFrame())
     caption = (
-        f"What good is made of{_at(part.size)}: its gap to random and the parts that add up to it, paired by"
+        f"What good is made of{part.size.at}: its gap to random and the parts that add up to it, paired by"
         " seed, with 95% t intervals."
     )
     return Drawing("composition", part.name("composition"), caption, figure, part.folded)
 
 
-def _panels(found: Analysis, table: pd.DataFrame, series: Sequence[Series], across: pd.DataFrame) -> Figure:
+def _panels(found: Tables, table: pd.DataFrame, series: Sequence[Series], across: pd.DataFrame) -> Figure:
     """A panel per method and measure, a line per task: gaps with their intervals; then, where there are
     any, their means across tasks."""
-    panels = list(table.groupby(["method", "measure"], sort=False))
+    panels = list(grouped(table, ["method", "measure"]))
     tasks = list(dict.fromkeys(table["task"]))
     names = [task_title(found, str(task)) for task in tasks] + ["all tasks"] * (len(across) > 0)
     figure, axes = grid(len(panels), 1.0 + (0.14 + 0.14 * len(series)) * len(names), 2)

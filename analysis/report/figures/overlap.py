@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.formats import rows
-from analysis.records import network_names as networks
+from analysis.formats import COMPONENT_NAMES, grouped, rows
+from analysis.records.method_names import STRUCTURED, place
+from analysis.records.network_names import GOOD
 from analysis.report.figures.drawing import (
     COLOURS,
-    COMPONENTS,
     FAINT,
     INK,
     Drawing,
@@ -21,17 +21,17 @@ from analysis.report.figures.drawing import (
     mark,
     slices,
 )
-from analysis.tables import Analysis
+from analysis.tables import Tables
 from lottery_ray.inputs.tasks import title
 
 NULLS = {
     "same size": ("chance", "chance_low", "chance_high", FAINT, 0.16),
-    "same size in every layer": ("layer_chance", "layer_low", "layer_high", COLOURS["layer-matched"], -0.16),
+    "same size in every layer": ("layer_chance", "layer_low", "layer_high", COLOURS["layer_matched"], -0.16),
 }
 """{null: its columns, and how it is drawn}"""
 
 
-def draw(found: Analysis) -> Iterator[Drawing]:
+def drawings(found: Tables) -> Iterator[Drawing]:
     """Those that there are data for."""
     for part in slices(_good(found.overlap)):
         yield _overlap(found, part)
@@ -41,12 +41,12 @@ def draw(found: Analysis) -> Iterator[Drawing]:
 
 
 def _good(table: pd.DataFrame) -> pd.DataFrame:
-    return table[(table["network"] == "good") & table["jaccard"].notna()]
+    return table[(table["network"] == GOOD) & table["jaccard"].notna()]
 
 
-def _overlap(found: Analysis, part: Slice) -> Drawing:
+def _overlap(found: Tables, part: Slice) -> Drawing:
     """Observed Jaccard beside the bands of both nulls: a panel per method and component."""
-    panels = list(part.rows.groupby(["method", "component"], sort=False))
+    panels = list(grouped(part.rows, ["method", "component"]))
     tasks = list(dict.fromkeys(part.rows["task"]))
     figure, axes = grid(len(panels), 1.6 + 0.36 * len(tasks), 3)
     pairs = _good(found.overlap_pairs).set_index(["method", "component"])
@@ -54,16 +54,16 @@ def _overlap(found: Analysis, part: Slice) -> Drawing:
     for number, (axis, (names, means)) in enumerate(zip(axes, panels, strict=True)):
         _panel(axis, means, pairs[pairs.index == names], tasks)
         lines(axis, [title(str(task)) for task in tasks], named=number % 3 == 0)
-        axis.set_title(f"{names[0]}: {COMPONENTS[str(names[1])]}")
+        axis.set_title(f"{names[0]}: {COMPONENT_NAMES[names[1]]}")
         axis.set_xlabel("Jaccard")
     handles = [mark("mean over pairs of seeds", "o", COLOURS["good"], ms=8)]
     handles.append(mark("one pair", ".", COLOURS["good"], ms=5, alpha=0.4))
     handles += [bar(f"by chance, {name}: 95% of means", null[3], 5) for name, null in NULLS.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    at = part.size.at and f",{part.size.at}"
     caption = (
-        f"Overlap of the good masks of two seeds{networks.at(part.size)}. A mean to the right of a band says"
-        " that seeds agree on more than that null explains: how many components to keep, or how many in"
-        " every layer."
+        f"Overlap of the good masks of two seeds{at}. A mean to the right of a band says that seeds agree on"
+        " more than that null explains: how many components to keep, or how many in every layer."
     )
     return Drawing("overlap", part.name("overlap"), caption, figure, part.folded)
 
@@ -99,10 +99,10 @@ def _layers(part: Slice, component: str) -> Drawing:
         axis.set_ylabel("Jaccard")
     handles = [mark("mean over pairs of seeds", "o", COLOURS["good"]), bar("by chance: 95%", FAINT, 6)]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
-    words = f"{part.method}{networks.at(part.size)}: {COMPONENTS[component]}"
+    words = f"{place(part.method, part.size)}: {COMPONENT_NAMES[component]}"
     caption = (
         f"Overlap of seeds layer by layer, {words}, beside random masks that keep as many in that layer."
         " Layer 1 is next to the embeddings."
     )
-    folded = part.folded or part.method != "structured"
+    folded = part.folded or part.method != STRUCTURED
     return Drawing("overlap", part.name("overlap_layers", component), caption, figure, folded)

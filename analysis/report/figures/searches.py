@@ -6,28 +6,29 @@ from collections.abc import Iterator
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.report.figures.drawing import COMPONENTS, INK, SEED_COLOURS, Drawing, grid, mark
-from analysis.tables import Analysis
+from analysis.formats import COMPONENT_NAMES, grouped
+from analysis.report.figures.drawing import INK, SEED_COLOURS, Drawing, grid, mark
+from analysis.tables import Tables
 from lottery_ray.inputs.tasks import title
 
 
-def draw(found: Analysis) -> Iterator[Drawing]:
+def drawings(found: Tables) -> Iterator[Drawing]:
     """One per task."""
     for task in dict.fromkeys(found.searches["task"]):
         yield _search(found, str(task))
 
 
-def _search(found: Analysis, task: str) -> Drawing:
+def _search(found: Tables, task: str) -> Drawing:
     """Score against share kept along the searches of a task, a line per seed."""
     table = found.searches[found.searches["task"] == task]
-    panels = list(table.groupby(["method", "component"], sort=False))
+    panels = list(grouped(table, ["method", "component"]))
     figure, axes = grid(len(panels), 2.6, 3)
     for axis, ((method, component), group) in zip(axes, panels, strict=True):
         for number, (seed, steps) in enumerate(group.groupby("seed")):
             _search_line(axis, steps, f"seed {seed}", SEED_COLOURS[number % len(SEED_COLOURS)])
         axis.set_xlim(1.03, -0.03)
         axis.set_title(textwrap.fill(str(method), 32))
-        axis.set_xlabel(f"share of {COMPONENTS[str(component)]} kept")
+        axis.set_xlabel(f"share of {COMPONENT_NAMES[str(component)]} kept")
         axis.set_ylabel("score")
     handles, labels = axes[0].get_legend_handles_labels()
     handles.append(mark("below the floor, taken back", "x", INK, ms=5))

@@ -6,14 +6,15 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.records import network_names as networks
+from analysis.records.method_names import MAGNITUDE, place
+from analysis.records.network_names import GOOD
 from analysis.report.figures.drawing import Drawing, Slice, slices
 from analysis.report.figures.heatmap import heatmap
-from analysis.tables import Analysis
+from analysis.tables import Tables
 from lottery_ray.inputs.tasks import title
 
 
-def draw(found: Analysis) -> Iterator[Drawing]:
+def drawings(found: Tables) -> Iterator[Drawing]:
     """Over tasks first; then task by task, folded where there are several."""
     for part in slices(_good(found.task_survival), by_method=True):
         yield _over_tasks(part)
@@ -25,13 +26,13 @@ def draw(found: Analysis) -> Iterator[Drawing]:
 
 
 def _good(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["network"] == "good"]
+    return table[table["network"] == GOOD]
 
 
 def _of_task(part: Slice, task: str, several: bool) -> Drawing:
-    words = f"{part.method}{networks.at(part.size)}"
+    words = place(part.method, part.size)
     seeds = part.rows["seeds"].max()
-    if part.method.startswith("magnitude"):
+    if part.method.base == MAGNITUDE.base:
         what = f"share of the weights of each head and MLP that good keeps, mean over {seeds} seeds"
         label, most = "share of weights", None
     else:
@@ -47,9 +48,9 @@ def _of_task(part: Slice, task: str, several: bool) -> Drawing:
 
 
 def _over_tasks(part: Slice) -> Drawing:
-    words = f"{part.method}{networks.at(part.size)}"
+    words = place(part.method, part.size)
     of, seeds = part.rows["of"].max(), part.rows["seeds"].max()
-    if part.method.startswith("magnitude"):
+    if part.method.base == MAGNITUDE.base:
         what, label, most = (
             "share of the weights of each head and MLP that good keeps",
             "share of weights",

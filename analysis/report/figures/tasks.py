@@ -8,24 +8,25 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis.records import network_names as networks
-from analysis.report.figures.drawing import COMPONENTS, WIDTH, Drawing, Slice, grid, slices
+from analysis.formats import COMPONENT_NAMES, grouped
+from analysis.records.method_names import place
+from analysis.records.network_names import GOOD
+from analysis.report.figures.drawing import WIDTH, Drawing, Slice, grid, slices
 from analysis.report.figures.heatmap import heatmap
-from analysis.report.words.conclusions import opening, place
-from analysis.tables import Analysis
-from lottery_ray.inputs.tasks import known, order, title
+from analysis.report.words.conclusions import opening
+from analysis.tables import Tables
+from lottery_ray.inputs.tasks import order, title
 
-FROM = "transfer from "
 Shown = Callable[[float], str]
 
 
-def draw(found: Analysis) -> Iterator[Drawing]:
+def drawings(found: Tables) -> Iterator[Drawing]:
     """Those that there are data for."""
-    table = found.task_overlap[found.task_overlap["network"] == "good"]
+    table = found.task_overlap[found.task_overlap["network"] == GOOD]
     for part in slices(table, by_method=True):
-        for component, cells in part.rows.groupby("component", sort=False):
+        for component, cells in grouped(part.rows, "component"):
             if (cells["task"] != cells["other_task"]).any():
-                yield _overlap(part, str(component), cells)
+                yield _overlap(part, component, cells)
     yield from _transfers(found)
 
 
@@ -43,14 +44,14 @@ def _overlap(part: Slice, component: str, cells: pd.DataFrame) -> Drawing:
     least, most = np.nanmin([0.8, *ratio.ravel()]), np.nanmax([1.2, *ratio.ravel()])
     _cells(left, both, tasks, _counted, ends=_ends(both), sds=sd)
     _cells(right, ratio, tasks, "{:.2f}".format, ends=(least, most), framed=outside)
-    left.set_title(f"{COMPONENTS[component]} that both keep")
+    left.set_title(f"{COMPONENT_NAMES[component]} that both keep")
     right.set_title("over what chance gives")
     words = place(part.method, part.size)
     caption = (
-        f"{opening(words)}: {COMPONENTS[component]} that the good masks of two tasks share in the same seed,"
-        " mean over seeds, with the standard deviation in small print; the diagonal is how many each keeps."
-        " Right: over the expectation for independent masks of the same sizes; 1.00 is chance, and framed"
-        " ones lie outside its 95%."
+        f"{opening(words)}: {COMPONENT_NAMES[component]} that the good masks of two tasks share in the same"
+        " seed, mean over seeds, with the standard deviation in small print; the diagonal is how many each"
+        " keeps. Right: over the expectation for independent masks of the same sizes; 1.00 is chance, and"
+        " framed ones lie outside its 95%."
     )
     return Drawing("tasks", part.name("task_overlap", component), caption, figure, part.folded)
 
@@ -80,15 +81,13 @@ def _cells(axis: Axes, means: np.ndarray, names: list[str], shown: Shown, **more
     axis.set_yticks(np.arange(len(names)) + 0.5, titles)
 
 
-def _transfers(found: Analysis) -> Iterator[Drawing]:
+def _transfers(found: Tables) -> Iterator[Drawing]:
     """Scores of transferred tickets; on the diagonal a task's own good ticket."""
-    names = {task.title: name for name, task in known().items()}
-    source = found.summary["network"].str.removeprefix(FROM).map(lambda name: names.get(name, name))
-    moved = found.summary["network"].str.startswith(FROM)
-    own = found.summary["network"] == "good"
-    table = found.summary.assign(source=source.where(moved, found.summary["task"]))[moved | own]
+    source = found.summary["network"].map(lambda network: network.source)
+    own = found.summary["network"] == GOOD
+    table = found.summary.assign(source=source.fillna(found.summary["task"]))[source.notna() | own]
     for part in slices(table, by_method=True):
-        if part.rows["network"].str.startswith(FROM).any():
+        if (part.rows["network"] != GOOD).any():
             yield _transfer(part)
 
 
@@ -104,7 +103,7 @@ def _transfer(part: Slice) -> Drawing:
         axis.set_xlabel("ticket of")
         axis.set_ylabel("on")
     caption = (
-        f"{opening(part.method)}{networks.at(part.size)}: dev scores of good subnetworks on other tasks, mean"
+        f"{opening(place(part.method, part.size))}: dev scores of good subnetworks on other tasks, mean"
         " over seeds. A line is a task, a column where the ticket was found; the diagonal is the task's own."
         " Compare within a line: tasks differ in their metrics."
     )

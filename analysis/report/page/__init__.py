@@ -3,15 +3,14 @@
 from dataclasses import dataclass
 
 from analysis.formats import MINUS
-from analysis.records import network_names as networks
+from analysis.records.network_names import FULL_MODEL, NetworkName
 from analysis.report.figures.drawing import Drawing
-from analysis.report.page import tables
 from analysis.report.page.claims import quotes
-from analysis.report.page.sections import sections
+from analysis.report.page.sections import every_table, sections
 from analysis.report.page.template import rendered
 from analysis.report.words import cautions, conclusions
 from analysis.report.words.headlines import headlines
-from analysis.tables import Analysis
+from analysis.tables import Tables
 from lottery_ray.inputs.tasks import title
 
 
@@ -23,9 +22,9 @@ class Finding:
     sentences: list[str]
 
 
-def render(found: Analysis, drawn: list[Drawing]) -> str:
+def render_page(found: Tables, drawn: list[Drawing]) -> str:
     """The page, with its style, tables and figures inside it."""
-    made = tables.every(found)
+    made = every_table(found)
     headline = next((drawing for drawing in drawn if drawing.group == "gaps" and not drawing.folded), None)
     return rendered(
         "report.html.j2",
@@ -38,7 +37,7 @@ def render(found: Analysis, drawn: list[Drawing]) -> str:
         caution=cautions.caution(found),
         left_out=conclusions.left_out(found),
         flags=cautions.flags(found),
-        missing=conclusions.missing(found),
+        missing=conclusions.missing_sentences(found),
         missing_count=len(found.missing),
         claims=next(table for table in made if table.name == "claims"),
         quotes=quotes(found),
@@ -46,29 +45,29 @@ def render(found: Analysis, drawn: list[Drawing]) -> str:
         sections=sections(
             made,
             [drawing for drawing in drawn if drawing is not headline],
-            {"choices": conclusions.choices(found)},
+            {"choices": conclusions.choice_sentences(found)},
         ),
     )
 
 
-def _findings(found: Analysis) -> list[Finding]:
+def _findings(found: Tables) -> list[Finding]:
     """Every headlined comparison, one network drawn in several ways under one heading; then what good is
     made of, its null draws, and the others. Those with something to say."""
-    headings: dict[str, list[tuple[str, str]]] = {}
-    for pair in filter(conclusions.is_headlined, conclusions.comparisons(found)):
-        full = pair[0] == "full"
-        heading = "The full model against good" if full else f"Good against {networks.drawn_as(pair[1])}"
+    headings: dict[str, list[tuple[NetworkName, NetworkName]]] = {}
+    for pair in filter(conclusions.is_headlined, conclusions.compared_pairs(found)):
+        full = pair[0] == FULL_MODEL
+        heading = "The full model against good" if full else f"Good against {pair[1].drawn_as}"
         headings.setdefault(heading, []).append(pair)
     made = [
         Finding(heading, [line for pair in pairs for line in _every_size(found, *pair)])
         for heading, pairs in headings.items()
     ]
     for heading, sentences_of in (
-        (f"What good is made of (good {MINUS} random)", conclusions.composition),
-        ("Good among null draws", conclusions.null_draws),
+        (f"What good is made of (good {MINUS} random)", conclusions.composition_sentences),
+        ("Good among null draws", conclusions.null_draw_sentences),
     ):
         made.append(Finding(heading, [*sentences_of(found), *sentences_of(found, stopping=False)]))
-    others = [pair for pair in conclusions.comparisons(found) if not conclusions.is_headlined(pair)]
+    others = [pair for pair in conclusions.compared_pairs(found) if not conclusions.is_headlined(pair)]
     lines = [line for pair in others for line in _every_size(found, *pair)]
     made.append(Finding("Good against super-survivors, transferred subnetworks and controls", lines))
     made.append(
@@ -77,7 +76,7 @@ def _findings(found: Analysis) -> list[Finding]:
     return [finding for finding in made if finding.sentences]
 
 
-def _every_size(found: Analysis, network: str, versus: str) -> list[str]:
+def _every_size(found: Tables, network: NetworkName, versus: NetworkName) -> list[str]:
     """The stopping one first."""
     return [
         sentence

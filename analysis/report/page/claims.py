@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from analysis.formats import rows
-from analysis.report.words.headlines import plain
-from analysis.tables import Analysis
+from analysis.formats import grouped, rows
+from analysis.report.words.headlines import of_plain_methods
+from analysis.tables import Tables
 
 
 @dataclass(frozen=True)
@@ -17,18 +17,16 @@ class Quote:
     measured: list[tuple[str, str]]
 
 
-def quotes(found: Analysis) -> list[Quote]:
+def quotes(found: Tables) -> list[Quote]:
     """In the order of the table of claims."""
     made = []
-    for words, table in plain(found.claims).groupby("quote", sort=False):
+    for words, table in grouped(of_plain_methods(found.claims), "quote"):
         judged = [
-            (", ".join(filter(None, (row["claim"], row["method"]))), row["measured"]) for row in rows(table)
+            (", ".join(filter(None, (row["claim"], str(row["method"])))), row["measured"])
+            for row in rows(table)
         ]
-        of_rule = {
-            str(rule): "; ".join(dict.fromkeys(group["claim"]))
-            for rule, group in table.groupby("rule", sort=False)
-        }
-        made.append(Quote(str(words), _without_repeats(of_rule), judged))
+        of_rule = {rule: "; ".join(dict.fromkeys(group["claim"])) for rule, group in grouped(table, "rule")}
+        made.append(Quote(words, _without_repeats(of_rule), judged))
     return made
 
 

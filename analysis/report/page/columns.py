@@ -5,15 +5,16 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.formats import DASH, MINUS, number, percent, signed, with_interval
-from analysis.records import network_names as networks
-from analysis.report.figures.drawing import COMPONENTS, task_title
+from analysis.formats import COMPONENT_NAMES, DASH, MINUS, number, percent, signed, with_interval
+from analysis.records.network_names import STOPPING, WHOLE, TicketSize
+from analysis.report.figures.drawing import task_title
 from analysis.report.page.table import Cell, Column, Row
-from analysis.tables import Analysis
+from analysis.scores.statistics import UNDECIDED
+from analysis.tables import Tables
 from lottery_ray.inputs.tasks import title
 
 
-def place(found: Analysis) -> list[Column]:
+def whose(found: Tables) -> list[Column]:
     """Task, method and size; the size only where there are others than the stopping one."""
     task = Column("task", lambda row: Cell(task_title(found, row["task"])))
     return [task, word("method"), size()]
@@ -21,11 +22,10 @@ def place(found: Analysis) -> list[Column]:
 
 def size() -> Column:
     def cell(row: Row) -> Cell:
-        name = row["size"]
-        words = networks.size_words(name) or networks.STOPPING
-        return Cell(words, None if name in ("", networks.STOPPING) else float(name))
+        size: TicketSize = STOPPING if row["size"] == WHOLE else row["size"]
+        return Cell(size.words, size.share)
 
-    return Column("size", cell, usual=networks.STOPPING)
+    return Column("size", cell, usual=str(STOPPING))
 
 
 def word(
@@ -46,7 +46,7 @@ def long(name: str, header: str = "") -> Column:
 
 
 def component() -> Column:
-    return word("component", words=COMPONENTS)
+    return word("component", words=COMPONENT_NAMES)
 
 
 def task(name: str, header: str = "") -> Column:
@@ -58,7 +58,7 @@ def layer() -> Column:
     return Column("layer", lambda row: Cell(str(row["layer"] + 1), float(row["layer"])))
 
 
-def value(name: str, header: str = "", digits: int = 3) -> Column:
+def decimals(name: str, header: str = "", digits: int = 3) -> Column:
     return Column(header or name, lambda row: Cell(number(row[name], digits), row[name]))
 
 
@@ -112,12 +112,12 @@ def compared() -> Column:
     return Column("gap", lambda row: Cell(f"{row['network']} {MINUS} {row['versus']}"))
 
 
-def verdict(name: str = "verdict", header: str = "verdict") -> Column:
+def judgement(name: str = "verdict", header: str = "verdict") -> Column:
     def cell(row: Row) -> Cell:
-        text = row[name]
-        if pd.isna(text):
+        found = row[name]
+        if pd.isna(found):
             return Cell(DASH)
-        return Cell(text, kind="undecided" if text == "undecided" else "decided")
+        return Cell(str(found), kind="undecided" if found == UNDECIDED else "decided")
 
     return Column(header, cell)
 

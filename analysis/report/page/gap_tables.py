@@ -5,35 +5,35 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.formats import DASH, percent, signed
-from analysis.records import network_names as networks
+from analysis.records.network_names import FULL_MODEL
 from analysis.report.page import columns
-from analysis.report.page.table import Cell, Column, Row, Table, table
+from analysis.report.page.table import Cell, Column, PageTable, Row, table
 from analysis.scores.composition import TOTAL
-from analysis.tables import Analysis
+from analysis.tables import Tables
 
 
-def every(found: Analysis) -> Iterator[Table]:
+def every(found: Tables) -> Iterator[PageTable]:
     """Those without rows too."""
-    for made in (gaps, across_tasks, composition):
+    for made in (_gaps, _across_tasks, _composition):
         yield made(found)
 
 
-def gaps(found: Analysis) -> Table:
+def _gaps(found: Tables) -> PageTable:
     """One row per task, method, size, comparison and measure."""
     pairing = {True: "by seed", False: "unpaired"}
     shown = [
-        *columns.place(found),
+        *columns.whose(found),
         columns.compared(),
         columns.word("measure", "score"),
         columns.within("mean", "mean", "half", sign=True),
-        columns.verdict(),
+        columns.judgement(),
         columns.difference("effect", "effect size", 2),
         columns.interval("effect_low", "effect_high", "its 95% interval", lambda end: signed(end, 1)),
         columns.probability("t_p", "p, t test"),
         columns.probability("t_p_holm", "Holm"),
         columns.probability("p", "p, sign flips", least="p_least"),
         columns.probability("p_holm", "Holm", least="p_holm_least"),
-        columns.value("dev_se", "dev-set SE"),
+        columns.decimals("dev_se", "dev-set SE"),
         columns.count("seeds_needed", "seeds to settle"),
         columns.count("n", "seeds"),
         columns.interval("independent_low", "independent_high", "95% if independent", signed),
@@ -57,14 +57,14 @@ def ordered(gaps: pd.DataFrame) -> pd.DataFrame:
     keys = pd.DataFrame(
         {
             "cell": gaps.groupby(["task", "method", "size"], sort=False).ngroup(),
-            "full": gaps["network"] == "full",
-            "order": gaps["versus"].map(networks.order),
+            "full": gaps["network"] == FULL_MODEL,
+            "order": gaps["versus"].map(lambda versus: versus.order),
         }
     )
     return gaps.loc[keys.sort_values(["cell", "full", "order"], kind="stable").index]
 
 
-def across_tasks(found: Analysis) -> Table:
+def _across_tasks(found: Tables) -> PageTable:
     """One model over tasks per method, size, measure and comparison."""
     shown = [
         columns.word("method"),
@@ -75,7 +75,7 @@ def across_tasks(found: Analysis) -> Table:
         columns.interval("low", "high", "95% interval, these tasks", signed),
         columns.probability("p"),
         columns.interval("wide_low", "wide_high", "95% interval, tasks like these", signed),
-        columns.value("between_sd", "SD between tasks"),
+        columns.decimals("between_sd", "SD between tasks"),
         columns.probability("task_p", "p, tasks differ"),
         columns.count("tasks"),
         columns.count("n", "gaps"),
@@ -87,15 +87,15 @@ def across_tasks(found: Analysis) -> Table:
     return table("across_tasks", caption, found.across_tasks, shown, labels=3)
 
 
-def composition(found: Analysis) -> Table:
+def _composition(found: Tables) -> PageTable:
     """Good minus random and its parts."""
     shown = [
-        *columns.place(found),
+        *columns.whose(found),
         columns.word("measure", "score"),
         columns.word("part"),
         columns.compared(),
         columns.within("mean", "mean", "half", sign=True),
-        columns.verdict(),
+        columns.judgement(),
         Column("share", _share),
         columns.count("n", "seeds"),
     ]

@@ -5,38 +5,39 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.formats import DASH
+from analysis.records.network_names import GOOD, PRETRAINED
 from analysis.report.page import columns
-from analysis.report.page.table import Cell, Column, Row, Table, table
-from analysis.tables import Analysis
+from analysis.report.page.table import Cell, Column, PageTable, Row, table
+from analysis.tables import Tables
 
 
-def every(found: Analysis) -> Iterator[Table]:
+def every(found: Tables) -> Iterator[PageTable]:
     """Those without rows too."""
-    for made in (overlap, overlap_layers, agreement, task_overlap, pretrained_overlap):
+    for made in (_overlap, _overlap_layers, _agreement, _task_overlap, _pretrained_overlap):
         yield made(found)
 
 
 def good(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of good masks; the files beside the page have the others."""
-    return frame[frame["network"] == "good"]
+    return frame[frame["network"] == GOOD]
 
 
-def _of(found: Analysis) -> list[Column]:
+def _of(found: Tables) -> list[Column]:
     """Whose masks, and which part of them."""
-    return [*columns.place(found), columns.component()]
+    return [*columns.whose(found), columns.component()]
 
 
-def overlap(found: Analysis) -> Table:
+def _overlap(found: Tables) -> PageTable:
     """Mean pairwise Jaccard beside the two nulls."""
     shown = [
         *_of(found),
-        columns.value("jaccard", "Jaccard"),
-        columns.value("jaccard_sd", "SD over pairs"),
-        columns.value("chance", "same size"),
+        columns.decimals("jaccard", "Jaccard"),
+        columns.decimals("jaccard_sd", "SD over pairs"),
+        columns.decimals("chance", "same size"),
         columns.interval("chance_low", "chance_high", "its 95%"),
         columns.probability("chance_p", "p"),
-        columns.value("ratio", "ratio", 2),
-        columns.value("layer_chance", "same size in every layer"),
+        columns.decimals("ratio", "ratio", 2),
+        columns.decimals("layer_chance", "same size in every layer"),
         columns.interval("layer_low", "layer_high", "its 95%"),
         columns.probability("layer_p", "p"),
         columns.count("both", "shared"),
@@ -56,18 +57,18 @@ def _defined(row: Row) -> Cell:
     return Cell(f"{row['defined']} of {row['pairs']}", row["defined"])
 
 
-def overlap_layers(found: Analysis) -> Table:
+def _overlap_layers(found: Tables) -> PageTable:
     """The same, layer by layer."""
     shown = [
         *_of(found),
         columns.layer(),
         columns.count("kept"),
         columns.count("n", "of"),
-        columns.value("jaccard", "Jaccard"),
-        columns.value("chance", "same size"),
+        columns.decimals("jaccard", "Jaccard"),
+        columns.decimals("chance", "same size"),
         columns.interval("chance_low", "chance_high", "its 95%"),
         columns.probability("chance_p", "p"),
-        columns.value("fleiss_kappa", "Fleiss' kappa"),
+        columns.decimals("fleiss_kappa", "Fleiss' kappa"),
         Column("pairs that keep any", _defined),
     ]
     caption = (
@@ -77,7 +78,7 @@ def overlap_layers(found: Analysis) -> Table:
     return table("overlap_layers", caption, good(found.overlap_layers), shown, labels=4)
 
 
-def agreement(found: Analysis) -> Table:
+def _agreement(found: Tables) -> PageTable:
     """How far seeds agree on components, by every statistic."""
     shown = [
         *_of(found),
@@ -85,13 +86,13 @@ def agreement(found: Analysis) -> Table:
         columns.count("n", "of"),
         columns.count("every", "kept by all seeds"),
         columns.count("never", "by none"),
-        columns.value("fleiss_kappa", "Fleiss' kappa"),
+        columns.decimals("fleiss_kappa", "Fleiss' kappa"),
         columns.interval("kappa_low", "kappa_high", "its 95%"),
-        columns.value("krippendorff_alpha", "Krippendorff's alpha"),
-        columns.value("sizes_q", "Q, sizes", 1),
+        columns.decimals("krippendorff_alpha", "Krippendorff's alpha"),
+        columns.decimals("sizes_q", "Q, sizes", 1),
         columns.probability("sizes_p", "p"),
         Column("pairs not rejected", _not_rejected),
-        columns.value("components_q", "Q, components", 1),
+        columns.decimals("components_q", "Q, components", 1),
         columns.probability("components_p", "p"),
         columns.count("seeds"),
     ]
@@ -112,7 +113,7 @@ def _not_rejected(row: Row) -> Cell:
     return Cell(f"{count:.0f} of {row['sizes_pairs']:.0f}", count) if count == count else Cell(DASH)
 
 
-def task_overlap(found: Analysis) -> Table:
+def _task_overlap(found: Tables) -> PageTable:
     """What the masks of two tasks share in the same seed."""
     frame = good(found.task_overlap)
     frame = frame[frame["task"] != frame["other_task"]]
@@ -125,8 +126,8 @@ def task_overlap(found: Analysis) -> Table:
         columns.give_or_take("both", "shared (SD)", "both_sd", columns.counted),
         columns.count("chance_both", "by chance"),
         columns.interval("chance_both_low", "chance_both_high", "its 95%", columns.counted),
-        columns.value("ratio", "ratio", 2),
-        columns.value("jaccard", "Jaccard"),
+        columns.decimals("ratio", "ratio", 2),
+        columns.decimals("jaccard", "Jaccard"),
         columns.count("n", "of"),
         columns.count("seeds"),
     ]
@@ -137,19 +138,19 @@ def task_overlap(found: Analysis) -> Table:
     return table("task_overlap", caption, frame, shown, labels=4)
 
 
-def pretrained_overlap(found: Analysis) -> Table:
+def _pretrained_overlap(found: Tables) -> PageTable:
     """Good magnitude masks against the largest weights of the pre-trained model."""
     frame = found.pretrained_overlap
     groups = frame.groupby(["task", "method", "size", "component", "other"], sort=False)
     frame = groups.mean(numeric_only=True).reset_index().assign(rows=groups.size().to_numpy())
-    whose = {"pretrained": "good and pre-trained", "good": "good of two seeds"}
+    whose = {PRETRAINED: "good and pre-trained", GOOD: "good of two seeds"}
     shown = [
-        *columns.place(found),
+        *columns.whose(found),
         columns.word("other", "masks", words=whose),
-        columns.value("jaccard", "Jaccard"),
-        columns.value("chance", "same size"),
-        columns.value("beyond_chance", "same share of pre-trained"),
-        columns.value("ratio", "ratio", 2),
+        columns.decimals("jaccard", "Jaccard"),
+        columns.decimals("chance", "same size"),
+        columns.decimals("beyond_chance", "same share of pre-trained"),
+        columns.decimals("ratio", "ratio", 2),
         columns.share("share", "of what is possible"),
         columns.count("kept"),
         columns.count("both", "shared"),

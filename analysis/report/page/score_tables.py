@@ -5,11 +5,12 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.formats import DASH, number, signed
+from analysis.records.method_names import NO_METHOD
 from analysis.report.figures.drawing import task_title
 from analysis.report.page import columns
-from analysis.report.page.table import Cell, Column, Row, Table, table
-from analysis.scores.baselines import BASELINES
-from analysis.tables import Analysis
+from analysis.report.page.table import Cell, Column, PageTable, Row, table
+from analysis.scores.baselines import BASELINE_NAMES
+from analysis.tables import Tables
 
 SIDES = {"pruned": ("fine-tuned", "pruned"), "retrained": ("retrained",)}
 """The two columns of scores, and the measures in each."""
@@ -17,13 +18,13 @@ SIDES = {"pruned": ("fine-tuned", "pruned"), "retrained": ("retrained",)}
 YES_NO = {True: "yes", False: "no"}
 
 
-def every(found: Analysis) -> Iterator[Table]:
+def every(found: Tables) -> Iterator[PageTable]:
     """Those without rows too."""
-    for made in (scores, spread, null_summary, nulls, baselines):
+    for made in (_scores, _spread, _null_summary, _nulls, _baselines):
         yield made(found)
 
 
-def scores(found: Analysis) -> Table:
+def _scores(found: Tables) -> PageTable:
     """Mean and interval of every network: pruned and retrained side by side."""
     keys = ["task", "method", "size", "network"]
     wide = found.summary.drop_duplicates(keys)[[*keys, "weights_kept"]]
@@ -31,9 +32,9 @@ def scores(found: Analysis) -> Table:
         side = found.summary[found.summary["measure"].isin(SIDES[measure])]
         values = {value: f"{measure} {value}" for value in ("mean", "half", "n")}
         wide = wide.merge(side[[*keys, *values]].rename(columns=values), how="left")
-    wide = wide.assign(method=wide["method"].replace("", "fine-tuned"))
+    task, _, size = columns.whose(found)
     shown = [
-        *columns.place(found),
+        *(task, columns.word("method", words={NO_METHOD: "fine-tuned"}), size),
         columns.word("network"),
         *(columns.within(f"{measure} mean", measure, f"{measure} half") for measure in SIDES),
         columns.share("weights_kept", "weights kept"),
@@ -52,16 +53,16 @@ def _seeds(row: Row) -> Cell:
     return Cell("/".join(map(str, counts)), float(counts[0]))
 
 
-def spread(found: Analysis) -> Table:
+def _spread(found: Tables) -> PageTable:
     """Where the spread of a score comes from."""
     shown = [
-        *columns.place(found),
+        *columns.whose(found),
         columns.word("network"),
         columns.word("measure", "score"),
-        columns.value("mean"),
-        columns.value("seed_sd", "SD over seeds"),
-        columns.value("draw_sd", "SD over draws"),
-        columns.value("dev_se", "dev-set SE"),
+        columns.decimals("mean"),
+        columns.decimals("seed_sd", "SD over seeds"),
+        columns.decimals("draw_sd", "SD over draws"),
+        columns.decimals("dev_se", "dev-set SE"),
         columns.count("seeds"),
         columns.count("draws"),
     ]
@@ -72,15 +73,15 @@ def spread(found: Analysis) -> Table:
     return table("spread", caption, found.spread, shown, labels=4)
 
 
-def nulls(found: Analysis) -> Table:
+def _nulls(found: Tables) -> PageTable:
     """Good's place among its null draws, per seed."""
     shown = [
-        *columns.place(found),
+        *columns.whose(found),
         columns.word("kind", "masks"),
         columns.word("seed"),
-        columns.value("good"),
-        columns.value("mean", "null mean"),
-        columns.value("sd", "null SD"),
+        columns.decimals("good"),
+        columns.decimals("mean", "null mean"),
+        columns.decimals("sd", "null SD"),
         columns.count("draws"),
         columns.share("percentile", "below good", 0),
         columns.probability("p"),
@@ -92,7 +93,7 @@ def nulls(found: Analysis) -> Table:
     return table("null_tests", caption, found.null_tests, shown, labels=4)
 
 
-def null_summary(found: Analysis) -> Table:
+def _null_summary(found: Tables) -> PageTable:
     """In how many seeds good stands out."""
 
     def tested(row: Row) -> Cell:
@@ -101,7 +102,7 @@ def null_summary(found: Analysis) -> Table:
         return Cell(f"{row['significant']} of {row['possible']}", row["significant"] / row["possible"])
 
     shown = [
-        *columns.place(found),
+        *columns.whose(found),
         columns.word("kind", "masks"),
         columns.count("seeds"),
         columns.word("draws"),
@@ -115,16 +116,16 @@ def null_summary(found: Analysis) -> Table:
     return table("null_summary", caption, found.null_summary, shown, labels=3)
 
 
-def baselines(found: Analysis) -> Table:
+def _baselines(found: Tables) -> PageTable:
     """The full model against majority, a random start and a frozen encoder, per task and seed."""
     shown = [
         Column("task", lambda row: Cell(task_title(found, row["task"]))),
         columns.word("seed"),
-        columns.value("full"),
+        columns.decimals("full"),
     ]
-    for name, words in BASELINES.items():
+    for name, words in BASELINE_NAMES.items():
         if found.baselines[name].notna().any():
-            shown += [columns.value(name, words), _above(name), columns.value(f"{name}_z", "in SE", 1)]
+            shown += [columns.decimals(name, words), _above(name), columns.decimals(f"{name}_z", "in SE", 1)]
             shown.append(columns.word(f"beats_{name}", "> 2 SE", words=YES_NO))
     caption = (
         "The full model against always giving the most frequent dev label, the same network trained from"

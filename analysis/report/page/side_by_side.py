@@ -6,32 +6,34 @@ from analysis.comparison import Comparison
 from analysis.formats import signed
 from analysis.report.figures.drawing import Drawing
 from analysis.report.page import columns
-from analysis.report.page.sections import Plan, sections
-from analysis.report.page.table import Column, Table, table
+from analysis.report.page.sections import SectionPlan, sections
+from analysis.report.page.table import Column, PageTable, table
 from analysis.report.page.template import rendered
 
 PLANS = (
-    Plan("setup", "What was run otherwise", ("setup",), empty="The studies share no task run otherwise."),
-    Plan("claims", "The paper's claims", ("claims",)),
-    Plan("scores", "Scores", ("scores",), empty="The studies share no network."),
-    Plan("gaps", "Gaps", ("gaps",)),
-    Plan("masks", "Masks", ("masks",)),
+    SectionPlan(
+        "setup", "What was run otherwise", ("setup",), empty="The studies share no task run otherwise."
+    ),
+    SectionPlan("claims", "The paper's claims", ("claims",)),
+    SectionPlan("scores", "Scores", ("scores",), empty="The studies share no network."),
+    SectionPlan("gaps", "Gaps", ("gaps",)),
+    SectionPlan("masks", "Masks", ("masks",)),
 )
 
 
-def render(found: Comparison, drawn: list[Drawing]) -> str:
+def render_two(found: Comparison, drawn: list[Drawing]) -> str:
     """Tables of what both studies have, with the figures."""
     return rendered(
         "side_by_side.html.j2",
         first=found.first.uri,
         second=found.second.uri,
-        sections=sections(list(tables(found)), drawn, {}, PLANS),
+        sections=sections(list(tables_of_two(found)), drawn, {}, PLANS),
     )
 
 
-def tables(found: Comparison) -> Iterator[Table]:
+def tables_of_two(found: Comparison) -> Iterator[PageTable]:
     """By the names of the comparison's data frames, those without rows too."""
-    place = [*columns.place(found.first), columns.word("network")]
+    place = [*columns.whose(found.first), columns.word("network")]
     score = [*place, columns.word("measure")]
     yield table(
         "scores",
@@ -41,8 +43,8 @@ def tables(found: Comparison) -> Iterator[Table]:
         [*score, *_two("mean", "sd"), *_difference()],
         labels=4,
     )
-    gap = [*columns.place(found.first), columns.compared(), columns.word("measure")]
-    verdicts = [columns.verdict("verdict", "first"), columns.verdict("other_verdict", "second")]
+    gap = [*columns.whose(found.first), columns.compared(), columns.word("measure")]
+    verdicts = [columns.judgement("verdict", "first"), columns.judgement("other_verdict", "second")]
     yield table(
         "gaps",
         "Gaps of both: mean over seeds (standard deviation), and second minus first with the 95% Welch"
@@ -59,9 +61,9 @@ def tables(found: Comparison) -> Iterator[Table]:
             *place,
             columns.component(),
             *_both(columns.share, "share", "kept"),
-            *_both(columns.value, "fleiss_kappa", "Fleiss' kappa"),
-            *_both(columns.value, "jaccard", "Jaccard"),
-            *_both(columns.value, "chance", "by chance"),
+            *_both(columns.decimals, "fleiss_kappa", "Fleiss' kappa"),
+            *_both(columns.decimals, "jaccard", "Jaccard"),
+            *_both(columns.decimals, "chance", "by chance"),
         ],
         labels=4,
     )

@@ -3,25 +3,25 @@
 from collections.abc import Iterator
 
 from analysis.formats import percent
-from analysis.records import network_names as networks
+from analysis.records.network_names import BAD, GOOD
 from analysis.report.page import columns
-from analysis.report.page.table import Cell, Column, Row, Table, table
-from analysis.tables import Analysis
+from analysis.report.page.table import Cell, Column, PageTable, Row, table
+from analysis.tables import Tables
 
 
-def every(found: Analysis) -> Iterator[Table]:
+def every(found: Tables) -> Iterator[PageTable]:
     """Those without rows too."""
-    for made in (sizes, size_meanings, importance_agreement):
+    for made in (_sizes, _size_meanings, _importance_agreement):
         yield made(found)
 
 
-def importance_agreement(found: Analysis) -> Table:
+def _importance_agreement(found: Tables) -> PageTable:
     """Whether seeds rank components alike."""
     shown = [
-        *columns.place(found)[:2],
+        *columns.whose(found)[:2],
         columns.component(),
-        columns.value("spearman", "Spearman's rho"),
-        columns.value("kendall_w", "Kendall's W"),
+        columns.decimals("spearman", "Spearman's rho"),
+        columns.decimals("kendall_w", "Kendall's W"),
         columns.probability("p"),
         columns.count("seeds"),
     ]
@@ -32,14 +32,16 @@ def importance_agreement(found: Analysis) -> Table:
     return table("importance_agreement", caption, found.importance_agreement, shown, labels=2)
 
 
-def sizes(found: Analysis) -> Table:
+def _sizes(found: Tables) -> PageTable:
     """What good tickets keep, and what bad ones share with them; others keep as much of each component."""
     keys = ["task", "method", "size", "component"]
-    bad = found.sizes[found.sizes["network"].map(networks.drawn_as) == "bad"].drop_duplicates(keys)
-    good = found.sizes[found.sizes["network"] == "good"].drop(columns=["shared", "forced"])
+    bad = found.sizes[found.sizes["network"].map(lambda network: network.drawn_as) == BAD].drop_duplicates(
+        keys
+    )
+    good = found.sizes[found.sizes["network"] == GOOD].drop(columns=["shared", "forced"])
     good = good.merge(bad[[*keys, "shared", "forced"]], how="left")
     shown = [
-        *columns.place(found),
+        *columns.whose(found),
         columns.component(),
         columns.share("mean", "kept"),
         Column("over seeds", _range),
@@ -61,10 +63,10 @@ def _range(row: Row) -> Cell:
     return Cell(f"{percent(row['low'], 1)} to {percent(row['high'], 1)}", row["low"])
 
 
-def size_meanings(found: Analysis) -> Table:
+def _size_meanings(found: Tables) -> PageTable:
     """One size, four ways to say it."""
     shown = [
-        *columns.place(found),
+        *columns.whose(found),
         columns.word("network"),
         columns.share("components"),
         columns.share("encoder", "encoder weights"),

@@ -5,24 +5,24 @@ from collections.abc import Iterator
 import pandas as pd
 
 from analysis.formats import DASH, MINUS, number, signed, spanned, with_interval
-from analysis.records import method_names as variants
+from analysis.records.method_names import CHOICES
 from analysis.report.figures.drawing import task_title
 from analysis.report.page import columns
-from analysis.report.page.table import Cell, Column, Row, Table, table
-from analysis.report.words.headlines import plain
-from analysis.tables import Analysis
+from analysis.report.page.table import Cell, Column, PageTable, Row, table
+from analysis.report.words.headlines import of_plain_methods
+from analysis.tables import Tables
 from lottery_ray.inputs.tasks import metric_name, title
 
 VERDICTS = ("supported", "contradicted")
 
 
-def every(found: Analysis) -> Iterator[Table]:
+def every(found: Tables) -> Iterator[PageTable]:
     """Those without rows too."""
-    for made in (claims, versus_paper, choice_scores, choice_masks, setup, methods, costs):
+    for made in (_claims, _versus_paper, _choice_scores, _choice_masks, _setup, _methods, _costs):
         yield made(found)
 
 
-def claims(found: Analysis) -> Table:
+def _claims(found: Tables) -> PageTable:
     """Each claim of the paper, and what was measured on it; of methods the plain ones."""
     shown = [
         columns.long("claim"),
@@ -36,7 +36,7 @@ def claims(found: Analysis) -> Table:
         "The paper's claims, and what this study measured on each, with its 95% interval. The CSV file has"
         " variants of methods too, and says what was measured in a sentence."
     )
-    return table("claims", caption, plain(found.claims), shown)
+    return table("claims", caption, of_plain_methods(found.claims), shown)
 
 
 def _estimate(row: Row) -> Cell:
@@ -50,7 +50,7 @@ def _judged(row: Row) -> Cell:
     return Cell(verdict, kind=verdict if verdict in VERDICTS else "unclear")
 
 
-def versus_paper(found: Analysis) -> Table:
+def _versus_paper(found: Tables) -> PageTable:
     """This study's numbers beside the published ones."""
     shown = [
         Column("task", lambda row: Cell(title(row["task"]))),
@@ -73,7 +73,7 @@ def versus_paper(found: Analysis) -> Table:
     return table("versus_paper", caption, found.versus_paper, shown, labels=2)
 
 
-def choice_scores(found: Analysis) -> Table:
+def _choice_scores(found: Tables) -> PageTable:
     """Good under a variant beside the plain method, and the gap to random under each."""
 
     def gap(prefix: str) -> Column:
@@ -89,11 +89,11 @@ def choice_scores(found: Analysis) -> Table:
         columns.word("versus", "beside"),
         columns.word("measure", "score"),
         columns.within("mean", f"good {MINUS} good", "half", sign=True),
-        columns.verdict(),
+        columns.judgement(),
         gap(""),
-        columns.verdict("gap_verdict"),
+        columns.judgement("gap_verdict"),
         gap("versus_"),
-        columns.verdict("versus_gap_verdict"),
+        columns.judgement("versus_gap_verdict"),
         columns.word("changes", words={True: "yes", False: "no"}),
         columns.count("n", "seeds"),
     ]
@@ -104,7 +104,7 @@ def choice_scores(found: Analysis) -> Table:
     return table("choice_scores", caption, found.choice_scores, shown, labels=2)
 
 
-def choice_masks(found: Analysis) -> Table:
+def _choice_masks(found: Tables) -> PageTable:
     """Good masks under a variant beside those of the plain method in the same seed."""
     frame = found.choice_masks
     frame = frame.assign(difference=frame["kept"] - frame["versus_kept"])
@@ -117,10 +117,10 @@ def choice_masks(found: Analysis) -> Table:
         columns.count("versus_kept", "beside"),
         columns.difference("difference", digits=1),
         columns.count("of"),
-        columns.value("jaccard", "Jaccard, same seed"),
-        columns.value("chance", "by chance"),
-        columns.value("between_seeds", "Jaccard between seeds"),
-        columns.value("between_chance", "by chance"),
+        columns.decimals("jaccard", "Jaccard, same seed"),
+        columns.decimals("chance", "by chance"),
+        columns.decimals("between_seeds", "Jaccard between seeds"),
+        columns.decimals("between_chance", "by chance"),
         columns.count("seeds"),
     ]
     caption = (
@@ -130,7 +130,7 @@ def choice_masks(found: Analysis) -> Table:
     return table("choice_masks", caption, frame, shown, labels=2)
 
 
-def setup(found: Analysis) -> Table:
+def _setup(found: Tables) -> PageTable:
     """What was run, task by task."""
     shown = [
         Column("task", lambda row: Cell(title(row["task"]))),
@@ -153,15 +153,15 @@ def _as_is(name: str, header: str) -> Column:
     return Column(header, cell)
 
 
-def methods(found: Analysis) -> Table:
+def _methods(found: Tables) -> PageTable:
     """How every method searched, in the words of its choices."""
 
     def choice(name: str) -> Column:
-        return Column(name.replace("_", " "), lambda row: Cell(variants.CHOICES[name].shown(row[name])))
+        return Column(name.replace("_", " "), lambda row: Cell(CHOICES[name].shown(row[name])))
 
     shown = [
         columns.word("method"),
-        *(choice(name) for name in variants.CHOICES),
+        *(choice(name) for name in CHOICES),
         Column("examples", lambda row: Cell(row["examples"] or DASH)),
     ]
     caption = (
@@ -171,16 +171,16 @@ def methods(found: Analysis) -> Table:
     return table("methods", caption, found.methods, shown)
 
 
-def costs(found: Analysis) -> Table:
+def _costs(found: Tables) -> PageTable:
     """What nodes took, of time and of memory."""
     shown = [
         Column("task", lambda row: Cell(DASH if pd.isna(row["task"]) else title(row["task"]))),
         columns.word("stage", "kind of node"),
         columns.count("nodes"),
-        columns.value("seconds", "seconds of one", digits=1),
-        columns.value("hours", "hours of all", digits=2),
-        columns.value("memory", "peak memory, GiB", digits=2),
-        columns.value("gpu_memory", "of a GPU, GiB", digits=2),
+        columns.decimals("seconds", "seconds of one", digits=1),
+        columns.decimals("hours", "hours of all", digits=2),
+        columns.decimals("memory", "peak memory, GiB", digits=2),
+        columns.decimals("gpu_memory", "of a GPU, GiB", digits=2),
     ]
     caption = "What the nodes took: mean seconds, and the most memory that one had at its peak."
     return table("costs", caption, found.costs, shown)

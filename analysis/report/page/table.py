@@ -40,7 +40,7 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Table:
+class PageTable:
     """name: of the CSV and LaTeX files beside the page. labels: how many columns from the left say what a
     row is about; where one repeats the row above, its cell says so."""
 
@@ -63,7 +63,7 @@ class Table:
 
 def table(
     name: str, caption: str, frame: pd.DataFrame, columns: Sequence[Column], *, labels: int = 1
-) -> Table:
+) -> PageTable:
     """The rows of a data frame under those columns that have something to say."""
     lines = [[column.cell(row) for column in columns] for row in rows(frame)]
     shown = [
@@ -71,7 +71,7 @@ def table(
         for place, column in enumerate(columns)
         if any(line[place].text not in ("", DASH, column.usual) for line in lines)
     ]
-    return Table(
+    return PageTable(
         name,
         caption,
         [columns[place].header for place in shown],
@@ -93,10 +93,10 @@ def _marked(lines: list[list[Cell]], labels: int) -> list[list[Cell]]:
     return marked
 
 
-def plain(name: str, frame: pd.DataFrame) -> Table:
+def as_it_is(name: str, frame: pd.DataFrame) -> PageTable:
     """A data frame as it is: every number in its shortest exact form."""
     lines = [[_plain(value) for value in row] for row in frame.itertuples(index=False, name=None)]
-    return Table(name, name.replace("_", " "), [str(column) for column in frame], lines, 0)
+    return PageTable(name, name.replace("_", " "), [str(column) for column in frame], lines, 0)
 
 
 def _plain(value: Any) -> Cell:

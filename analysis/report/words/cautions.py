@@ -1,9 +1,9 @@
 """What a reader must know before believing a number: how many seeds, what was searched on, what is odd."""
 
-from analysis.formats import listed
-from analysis.scores.nulls import SIGNIFICANT
-from analysis.scores.statistics import CONFIDENCE
-from analysis.tables import Analysis
+from analysis.formats import grouped, listed
+from analysis.levels import CONFIDENCE, SIGNIFICANT
+from analysis.records.network_names import NO_NETWORK
+from analysis.tables import Tables
 from lottery_ray.experiment.checks import FEW
 from lottery_ray.inputs.tasks import title
 
@@ -14,7 +14,7 @@ SEARCHED_ON = {
 }
 
 
-def caution(found: Analysis) -> str:
+def caution(found: Tables) -> str:
     """How many seeds the intervals rest on, and what they do not cover."""
     seeds = sorted(set(found.summary["n"]))
     if not seeds:
@@ -28,7 +28,7 @@ def caution(found: Analysis) -> str:
     )
 
 
-def _pairing(found: Analysis) -> str:
+def _pairing(found: Tables) -> str:
     """How gaps take scores together."""
     paired = found.gaps["paired"].astype(bool)
     if paired.all():
@@ -37,7 +37,7 @@ def _pairing(found: Analysis) -> str:
     return f"{which} wide enough for any pairing of the seeds"
 
 
-def _searched(found: Analysis) -> str:
+def _searched(found: Tables) -> str:
     """What good subnetworks were found on."""
     on = [SEARCHED_ON[str(data)] for data in dict.fromkeys(found.searches["data"])]
     if len(on) > 1:
@@ -45,17 +45,17 @@ def _searched(found: Analysis) -> str:
     return f" Good subnetworks were found {on[0]}." if on else ""
 
 
-def flags(found: Analysis) -> list[str]:
+def flags(found: Tables) -> list[str]:
     """One sentence per thing that makes results odd or weak."""
     return [*_extremes(found), *_few_rows(found), *_few_draws(found), *_short_of_memory(found)]
 
 
-def _extremes(found: Analysis) -> list[str]:
+def _extremes(found: Tables) -> list[str]:
     sentences = []
-    for (method, network, kept), group in found.extremes.groupby(["method", "network", "kept"], sort=False):
-        for task, cells in group.groupby("task", sort=False):
-            name = title(str(task))
-            if network:
+    for (method, network, kept), group in grouped(found.extremes, ["method", "network", "kept"]):
+        for task, cells in grouped(group, "task"):
+            name = title(task)
+            if network != NO_NETWORK:
                 which = "no component is" if kept == "nothing" else "every component is"
                 sentences.append(f"{name}, {method}: {which} kept by every seed.")
             else:
@@ -65,7 +65,7 @@ def _extremes(found: Analysis) -> list[str]:
     return sentences
 
 
-def _few_rows(found: Analysis) -> list[str]:
+def _few_rows(found: Tables) -> list[str]:
     table = found.searches[(found.searches["data"] == "held_out") & (found.searches["examples"] < FEW)]
     counts = table.groupby("task", sort=False)["examples"].min()
     return [
@@ -75,7 +75,7 @@ def _few_rows(found: Analysis) -> list[str]:
     ]
 
 
-def _few_draws(found: Analysis) -> list[str]:
+def _few_draws(found: Tables) -> list[str]:
     table = found.null_tests
     few = table[1 / (1 + table["draws"]) > SIGNIFICANT]
     if few.empty:
@@ -86,7 +86,7 @@ def _few_draws(found: Analysis) -> list[str]:
     ]
 
 
-def _short_of_memory(found: Analysis) -> list[str]:
+def _short_of_memory(found: Tables) -> list[str]:
     table = found.micro_batches
     smaller = table[["training", "evaluation"]].dropna(how="all")
     if smaller.empty:

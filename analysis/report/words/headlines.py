@@ -6,45 +6,47 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.formats import listed, number, rows, signed
+from analysis.formats import COMPONENT_NAMES, grouped, listed, number, rows, signed
 from analysis.paper.stated import CONTRADICTED, OPEN, SUPPORTED
-from analysis.records import method_names as variants
-from analysis.records import network_names as networks
-from analysis.report.words.conclusions import OVERLAPS, conclusive, opening, said
+from analysis.records.method_names import MAGNITUDE, NO_METHOD, STRUCTURED
+from analysis.records.method_names import plainest as plain_of
+from analysis.records.network_names import BAD, GOOD, PRETRAINED, RANDOM, STOPPING, named, with_own
+from analysis.report.words.conclusions import conclusive, opening, said
 from analysis.scores.gaps import COMPARISON
-from analysis.tables import Analysis
+from analysis.scores.statistics import Verdict
+from analysis.tables import Tables
 
 NBSP = "\N{NO-BREAK SPACE}"
-AGAINST = ("random", "bad", "pretrained")
+AGAINST = (RANDOM, BAD, PRETRAINED)
 
 
-def headlines(found: Analysis) -> list[str]:
+def headlines(found: Tables) -> list[str]:
     """Good against others, method by method, pruned and retrained, over tasks; then how much seeds share,
     and how many of the paper's claims hold. Of methods the plain ones, where the search stopped."""
     return [*_gaps(found), *_overlaps(found), *_claims(found)]
 
 
-def plain(table: pd.DataFrame) -> pd.DataFrame:
+def of_plain_methods(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of methods that are not variants of another, and those of no method."""
-    names = [str(name) for name in table["method"].unique() if name]
-    kept = {"", *(variants.plain(names, name) for name in names)}
-    return table[table["method"].isin(kept)]
+    methods = set(table["method"]) - {NO_METHOD}
+    kept = {NO_METHOD, *(plain_of(methods, method) for method in methods)}
+    return table[table["method"].isin(list(kept))]
 
 
 def _main(table: pd.DataFrame) -> pd.DataFrame:
     """Good at the stopping size, under plain methods: those that search all that they prune at once."""
-    table = plain(table[(table["network"] == "good") & (table["size"] == networks.STOPPING)])
-    whole = table["method"].map(variants.base).isin(["structured", "magnitude"])
+    table = of_plain_methods(table[(table["network"] == GOOD) & (table["size"] == STOPPING)])
+    whole = table["method"].map(lambda method: method.base).isin([STRUCTURED.base, MAGNITUDE.base])
     return table[whole] if whole.any() else table
 
 
-def _gaps(found: Analysis) -> Iterator[str]:
+def _gaps(found: Tables) -> Iterator[str]:
     """Networks drawn in several ways count once, by the plainest. In brackets, the tasks on which good by
     itself is decidedly higher, and lower if there are any."""
     verdicts = conclusive(found, found.gaps).groupby(COMPARISON)["verdict"]
-    for (method, measure), group in _main(found.across_tasks).groupby(["method", "measure"], sort=False):
-        against = networks.with_own(AGAINST, group["versus"])
-        names = [networks.named(group["versus"], name) for name in against]
+    for (method, measure), group in grouped(_main(found.across_tasks), ["method", "measure"]):
+        against = with_own(AGAINST, group["versus"])
+        names = [named(group["versus"], name) for name in against]
         clauses: list[str] = []
         for row in (row for name in names for row in rows(group[group["versus"] == name])):
             alone = verdicts.get_group(tuple(row[label] for label in COMPARISON))
@@ -52,12 +54,12 @@ def _gaps(found: Analysis) -> Iterator[str]:
         if clauses:
             tasks = int(group["tasks"].max())
             over = f", mean of {tasks} tasks" if tasks > 1 else ""
-            yield f"{opening(str(method))}, {measure}{over}: good is {listed(clauses)}."
+            yield f"{opening(method)}, {measure}{over}: good is {listed(clauses)}."
 
 
 def _counted(verdicts: pd.Series, *, first: bool) -> str:
     """ "higher on 7 of 8 tasks, lower on 1", or in short "7 of 8, lower on 1"."""
-    higher, lower = (int((verdicts == f"good {word}").sum()) for word in ("higher", "lower"))
+    higher, lower = (int((verdicts == Verdict(way, GOOD)).sum()) for way in ("higher", "lower"))
     share = f"{higher} of {len(verdicts)}".replace(" ", NBSP)
     return (f"higher on {share} tasks" if first else share) + (f", lower on {lower}" if lower else "")
 
@@ -79,25 +81,25 @@ def _span(low: str, high: str) -> str:
     return f"{NBSP}[{low},{NBSP}{high}]"
 
 
-def _overlaps(found: Analysis) -> Iterator[str]:
+def _overlaps(found: Tables) -> Iterator[str]:
     """Means over tasks of what two seeds share."""
     keys = ["task", "method", "component"]
     table = conclusive(found, found.overlap) if len(found.tasks) else found.overlap  # none has scores
     table = _main(table).dropna(subset=["jaccard"])
     table = table.merge(_main(found.agreement)[[*keys, "fleiss_kappa"]], on=keys)
     clauses: list[str] = []
-    for component, group in table.groupby("component", sort=False):
+    for component, group in grouped(table, "component"):
         jaccard, chance, kappa = (
             number(group[name].mean(), 2) for name in ("jaccard", "chance", "fleiss_kappa")
         )
         names = ("by chance ", "Fleiss' kappa ") if not clauses else ("", "")
-        clauses.append(f"{jaccard} for {OVERLAPS[str(component)]} ({names[0]}{chance}; {names[1]}{kappa})")
+        clauses.append(f"{jaccard} for {COMPONENT_NAMES[component]} ({names[0]}{chance}; {names[1]}{kappa})")
     if clauses:
         yield f"Good subnetworks of two seeds overlap with a mean Jaccard of {listed(clauses)}."
 
 
-def _claims(found: Analysis) -> Iterator[str]:
-    table = plain(found.claims)
+def _claims(found: Tables) -> Iterator[str]:
+    table = of_plain_methods(found.claims)
     measured = table[table["tasks"] > 0]
     if len(measured):
         counts = [

@@ -21,6 +21,7 @@ from rich.console import Console
 from analysis import analyse
 from analysis.dashboard import study_run
 from analysis.dashboard.keep import SIGN, Dashboard, follow, until_swept
+from analysis.tables import tables_of
 from lottery_ray.experiment.graph import Node, key
 from lottery_ray.experiment.nodes import Finetune, Search, Ticket
 from lottery_ray.experiment.plan import Plan, plan
@@ -306,7 +307,7 @@ def loaded_by(process: psutil.Process) -> set[str]:
 
 def test_names_are_such_as_panels_take(tmp_path: Path) -> None:
     study = replace(STUDY, sizes=("stopping", 0.5), down_to=0.3, kinds=("good", "random", "layer_matched"))
-    names = study_run.numbers(analyse(Planted(tmp_path).fill(study)))
+    names = study_run.numbers(tables_of(Planted(tmp_path).fill(study)))
     assert "gap/mrpc/structured_at_50/pruned/good-layer_matched" in names
     assert all(re.fullmatch("[A-Za-z0-9_/-]+", name) for name in names)
     assert len({key(node) for node in plan(study).nodes}) > NODES

@@ -13,9 +13,11 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import cochrans_q
 from statsmodels.stats.inter_rater import fleiss_kappa
 
+from analysis.formats import table_in_words
 from analysis.masks import agreement, overlap
 from analysis.masks import groups as mask_groups
 from analysis.masks.agreement import sums
+from analysis.records.method_names import MethodName
 from lottery_ray import streams
 from tests import picked, released
 
@@ -111,12 +113,12 @@ def test_sums_of_millions_of_weights_do_not_overflow() -> None:
 
 @pytest.fixture(scope="module")
 def groups(tmp_path_factory: pytest.TempPathFactory) -> list[mask_groups.Group]:
-    return mask_groups.of_seeds(released.files(released.frame(), tmp_path_factory.mktemp("masks")))
+    return mask_groups.groups_of_seeds(released.files(released.frame(), tmp_path_factory.mktemp("masks")))
 
 
 @pytest.fixture(scope="module")
 def agreed(groups: list[mask_groups.Group]) -> pd.DataFrame:
-    return agreement.agreement(groups)
+    return table_in_words(agreement.agreement(groups))
 
 
 COMPONENTS = [("heads", "heads_mlps, heads:"), ("mlp", "heads_mlps, MLPs:")]
@@ -164,7 +166,9 @@ def test_overlap_of_the_papers_masks_and_its_chance(
     groups: list[mask_groups.Group], component: str, words: str
 ) -> None:
     """protocol.md, section 8.2; its expectation is a ratio of expected overlaps."""
-    table, pairs = overlap.of_seeds(groups), overlap.of_pairs(groups)
+    table, pairs = (
+        table_in_words(made) for made in (overlap.overlap_of_seeds(groups), overlap.overlap_of_pairs(groups))
+    )
     golden = released.printed(words)
     for task in released.TASKS[:-1]:
         row = picked.row(table, task=task, network="good", component=component)
@@ -174,13 +178,13 @@ def test_overlap_of_the_papers_masks_and_its_chance(
         assert ratio.mean() == number(golden[task]["expected_jaccard_same_sizes"])
         assert row["chance"] == pytest.approx(of["chance"].mean())
         assert row["chance_low"] < row["chance"] < row["chance_high"]
-        layers = overlap.of_layers([group for group in groups if group.place[0] == task])
+        layers = overlap.overlap_of_layers([group for group in groups if group.place[0] == task])
         assert len(layers) == 4 * 12
         assert set(layers["n"]) == {12}
 
 
 def test_random_masks_of_the_paper_overlap_like_chance(groups: list[mask_groups.Group]) -> None:
-    table = overlap.of_seeds(groups)
+    table = overlap.overlap_of_seeds(groups)
     heads = picked.rows(table[table["task"] != "WNLI"], component="heads")
     assert (picked.rows(heads, network="random")["chance_p"] > 0.001).all()
     assert (picked.rows(heads, network="good")["chance_p"] < 0.001).all()
@@ -191,9 +195,9 @@ def test_other_families_are_read_the_same_way(tmp_path: Path) -> None:
     """Only heads, only MLPs, and a task that no one has heard of."""
     frame = released.frame()
     frame = frame[(frame["family"] == "heads_mlps") & (frame["task"] == "MNLI")]
-    for component, method, n in (("head", "heads", 144), ("mlp", "MLPs", 12)):
+    for component, method, n in (("head", MethodName("heads"), 144), ("mlp", MethodName("mlps"), 12)):
         table = frame[frame["component"] == component].assign(task="HANS", family="good")
-        groups = mask_groups.of_seeds(released.files(table, tmp_path, method))
+        groups = mask_groups.groups_of_seeds(released.files(table, tmp_path, method))
         (row,) = agreement.agreement(groups).to_dict("records")
         assert (row["task"], row["method"], row["n"], row["seeds"]) == ("HANS", method, n, 5)
-        assert len(overlap.of_pairs(groups)) == 10
+        assert len(overlap.overlap_of_pairs(groups)) == 10

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.masks import chance, random_masks
+from analysis.masks import chance
 
 SETTINGS = settings(max_examples=40, deadline=None)
 STRATUM = st.integers(0, 5).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(0, n)))
@@ -85,9 +85,9 @@ def test_means_of_random_masks_lie_where_they_should(name: str) -> None:
 def test_overlaps_of_pairs_are_pairwise_uncorrelated() -> None:
     """So that the variance of their mean is exact."""
     n, sizes = NULLS["one stratum"]
-    shared = random_masks.simulated(np.array(n), sizes)
+    shared = chance.simulated(np.array(n), sizes)
     correlations = np.corrcoef(shared) - np.eye(len(shared))
-    assert np.abs(correlations).max() < 4.5 / random_masks.DRAWS**0.5
+    assert np.abs(correlations).max() < 4.5 / chance.DRAWS**0.5
     _, variances = chance.moments(
         np.array(n), *map(np.concatenate, zip(*combinations(sizes, 2), strict=True))
     )

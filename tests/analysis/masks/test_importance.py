@@ -13,6 +13,7 @@ from scipy import stats
 
 from analysis.masks import importance
 from analysis.records import root as records
+from analysis.records.method_names import STRUCTURED
 from lottery_ray.experiment import masks
 from lottery_ray.experiment.graph import key
 from lottery_ray.experiment.methods import Structured
@@ -50,9 +51,9 @@ class WithStates(Planted):
 
 
 def test_scores_are_those_that_the_search_first_saw(tmp_path: Path) -> None:
-    root = records.read(Store.open(WithStates(tmp_path / "root").fill(STUDY)), tmp_path)
-    found = importance.importance(root)
-    searches = [r for r in root.stage("search") if r.labels["method"] == "structured"]
+    root = records.read_root(Store.open(WithStates(tmp_path / "root").fill(STUDY)), tmp_path)
+    found = importance.importances(root)
+    searches = [r for r in root.of(Search) if r.labels["method"] == "structured"]
     assert len(found) == len(searches) * 3 * 9
     for record in searches:
         own = picked.rows(found, task=record.labels["task"], seed=record.labels["seed"])
@@ -62,14 +63,14 @@ def test_scores_are_those_that_the_search_first_saw(tmp_path: Path) -> None:
             cells = picked.rows(own, component=component)
             np.testing.assert_array_equal(cells["score"], rng.random(kept.shape, np.float32).ravel())
             np.testing.assert_array_equal(cells["kept"], kept.ravel())
-    assert set(found["method"]) == {"structured"}
-    assert set(importance.agreement(found)["seeds"]) == {3}
+    assert set(found["method"]) == {STRUCTURED}
+    assert set(importance.importance_agreement(found)["seeds"]) == {3}
 
 
 def test_published_masks_have_the_scores_that_are_beside_them(tmp_path: Path) -> None:
     frame = released.frame()
     import_published(released.PAPER / "masks.parquet", str(tmp_path / "root"))
-    found = importance.importance(records.read(Store.open(str(tmp_path / "root")), tmp_path))
+    found = importance.importances(records.read_root(Store.open(str(tmp_path / "root")), tmp_path))
     scored = frame[(frame["family"] == "heads_mlps") & frame["importance"].notna()]
     assert len(found) == len(scored)
     rte = picked.rows(found, task="rte", seed=86, component="heads")
@@ -86,7 +87,7 @@ def test_seeds_that_rank_alike_agree() -> None:
             scores = truth + noise * rng.normal(size=20)
             rows += [(task, "heads", seed, "heads", i // 4, i % 4, scores[i], True) for i in range(20)]
     table = pd.DataFrame(rows, columns=importance.COLUMNS)
-    found = importance.agreement(table)
+    found = importance.importance_agreement(table)
     cola, rte, wnli = (picked.row(found, task=task) for task in ("cola", "rte", "wnli"))
     assert (cola["spearman"], cola["kendall_w"]) == pytest.approx((1, 1))
     assert found["kendall_w"].is_monotonic_decreasing
@@ -108,7 +109,7 @@ def ranked(scores: np.ndarray) -> pd.DataFrame:
 
 def test_the_p_of_concordance_is_that_of_all_rankings() -> None:
     scores = np.array([[[1.0, 2, 3, 4], [1, 3, 2, 4]], [[1, 2, 3, 4], [2, 2, 1, 4]]])
-    for (one, other), found in zip(scores, importance.agreement(ranked(scores))["p"], strict=True):
+    for (one, other), found in zip(scores, importance.importance_agreement(ranked(scores))["p"], strict=True):
         every = [stats.spearmanr(one, order).statistic for order in permutations(other)]
         expected = np.mean(np.array(every) >= stats.spearmanr(one, other).statistic - 1e-9)
         assert found == pytest.approx(expected, abs=4 * np.sqrt(0.25 / importance.DRAWS))
@@ -117,7 +118,7 @@ def test_the_p_of_concordance_is_that_of_all_rankings() -> None:
 def test_seeds_that_rank_at_random_agree_as_often_as_asked() -> None:
     """Which chi-squared's p does not: with two seeds it calls almost none of them agreed."""
     scores = generator("random ranks").random((400, 2, 12))
-    found = (importance.agreement(ranked(scores))["p"] <= 0.05).mean()
+    found = (importance.importance_agreement(ranked(scores))["p"] <= 0.05).mean()
     assert found == pytest.approx(0.05, abs=4 * np.sqrt(0.05 * 0.95 / 400))
     asymptotic = [stats.friedmanchisquare(*seeds.T).pvalue for seeds in scores]
     assert np.mean(np.array(asymptotic) <= 0.05) < 0.02

@@ -9,6 +9,8 @@ import torch
 from transformers.models.auto import AutoModelForSequenceClassification
 
 from analysis.masks import survival
+from analysis.records.method_names import MAGNITUDE
+from analysis.records.network_names import GOOD, STOPPING
 from analysis.records.root import MaskFile
 from lottery_ray.experiment import masks
 from lottery_ray.networks import weights as models
@@ -24,7 +26,7 @@ def test_survival_of_the_papers_masks(tmp_path: Path) -> None:
     """protocol.md, sections 5 and 8.2."""
     frame = released.frame()
     frame = frame[frame["family"].isin(["heads_mlps", "heads_mlps_super"])]
-    kept = survival.kept(released.files(frame, tmp_path), None)
+    kept = survival.survival_by_mask(released.files(frame, tmp_path), None)
     table, tasks = survival.survival(kept), survival.task_survival(kept)
     good = frame[frame["family"] == "heads_mlps"]
     for task, component, name in product(released.TASKS, ("heads", "mlp"), ("kept", "sd")):
@@ -96,8 +98,8 @@ def test_shares_of_random_masks_of_weights(tmp_path: Path) -> None:
         expected.append(np.concatenate([piece.ravel() for piece in pieces]).mean())
         path = tmp_path / f"{seed}.arrow"
         masks.write(masks.to_table(mask, "k", IDENTITY), path)
-        files.append(MaskFile("sst2", seed, "magnitude", "stopping", "good", 0, path))
-    kept = survival.kept(files, width)
+        files.append(MaskFile("sst2", seed, MAGNITUDE, STOPPING, GOOD, 0, path))
+    kept = survival.survival_by_mask(files, width)
     table = survival.survival(kept)
     assert len(table) == layers * width + layers
     head = {"component": "heads", "layer": 0, "index": 1}
@@ -105,4 +107,4 @@ def test_shares_of_random_masks_of_weights(tmp_path: Path) -> None:
     assert (row["kept"], row["sd"]) == pytest.approx((np.mean(expected), np.std(expected, ddof=1)))
     across = picked.row(survival.task_survival(kept), **head)
     assert (across["tasks"], across["of"]) == pytest.approx((np.mean(expected), 1))
-    assert survival.kept(files, None).empty
+    assert survival.survival_by_mask(files, None).empty

@@ -1,6 +1,7 @@
 """The paper's claims: every rule both ways, and never from too little."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,28 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from analysis.formats import rows
+from analysis.formats import rows, table_in_words
 from analysis.masks import agreement, overlap
 from analysis.masks import groups as mask_groups
 from analysis.paper import evidence, published
 from analysis.paper.judged import COLUMNS, claims
 from analysis.paper.stated import CONTRADICTED, OPEN, SUPPORTED
 from analysis.records import root as records
+from analysis.records.method_names import NO_METHOD, STRUCTURED, MethodName
+from analysis.records.network_names import (
+    BAD,
+    FULL_MODEL,
+    GOOD,
+    PUBLISHED_NETWORKS,
+    RANDOM,
+    RANDOM_START,
+    STOPPING,
+    WHOLE,
+    TicketSize,
+)
 from analysis.records.searches import searches
 from analysis.scores.gaps import unpaired_gaps
-from analysis.scores.statistics import NETWORK
+from analysis.scores.statistics import NETWORK_COLUMNS
 from analysis.scores.statistics import summary as over_seeds
 from lottery_ray.storage.published import import_published
 from lottery_ray.storage.store import Store
@@ -39,8 +52,8 @@ ABSTRACT = (
 """arXiv 2005.00561."""
 TASKS = {"cola": 0.0, "sst2": 0.5, "rte": 0.5}
 """{task: majority}"""
-SCORES = {"full": 0.9, "good": 0.87, "random": 0.8, "bad": 0.75, "random, random start": 0.55}
-NO_SCORES = pd.DataFrame(columns=[*NETWORK, "seed", "score"])
+SCORES = {FULL_MODEL: 0.9, GOOD: 0.87, RANDOM: 0.8, BAD: 0.75, RANDOM_START: 0.55}
+NO_SCORES = pd.DataFrame(columns=[*NETWORK_COLUMNS, "seed", "score"])
 NO_SEARCHES = pd.DataFrame(columns=["method", "data"])
 A, B, C, USEFUL, D, E = (
     "(a) good comes close to full, retrained",
@@ -59,41 +72,40 @@ def judged(
     tasks: int = 3,
     kappa: float = 0.2,
     searched: str = "dev",
-    drawn: str = "",
+    rule: str | None = None,
     **changes: float,
 ) -> pd.DataFrame:
     """The claims of a study of structured pruning whose networks have these mean scores on every task.
-    searched: on what. drawn: what follows "random"."""
+    searched: on what. rule: how random masks are drawn."""
     names = list(TASKS)[:tasks]
     summary = pd.DataFrame(
         [
             (
                 task,
                 *(
-                    ("", "", name, "fine-tuned")
-                    if name == "full"
-                    else ("structured", "stopping", name, measure)
+                    (NO_METHOD, WHOLE, network, "fine-tuned")
+                    if network == FULL_MODEL
+                    else (STRUCTURED, STOPPING, network, measure)
                 ),
             )
             for task in names
-            for name in SCORES
+            for network in SCORES
             for measure in ("pruned", "retrained")
-            if name != "full" or measure == "pruned"
+            if network != FULL_MODEL or measure == "pruned"
         ],
-        columns=NETWORK,
+        columns=NETWORK_COLUMNS,
     )
-    means = SCORES | changes
+    means = SCORES | {PUBLISHED_NETWORKS[name]: mean for name, mean in changes.items()}
     summary = summary.assign(n=n, mean=summary["network"].map(means), sd=sd if n > 1 else np.nan)
-    masks = pd.DataFrame({"task": names, "seeds": n}).assign(
-        method="structured", size="stopping", network="good", component="heads", jaccard=0.5, chance=0.4
-    )
+    same: dict[str, Any] = {"method": STRUCTURED, "size": STOPPING, "network": GOOD, "component": "heads"}
+    masks = pd.DataFrame({"task": names, "seeds": n}).assign(**same, jaccard=0.5, chance=0.4)
     masks["fleiss_kappa"] = kappa + 0.01 * np.arange(tasks) if n > 1 else np.nan
     masks["kappa_se"] = 0.05
     task_table = pd.DataFrame(
         {"task": names, "majority": [TASKS[name] for name in names], "conclusive": True}
     )
-    summary["network"] = summary["network"].replace("random", "random" + drawn)
-    searches = pd.DataFrame({"method": ["structured"], "data": [searched]})
+    summary["network"] = [replace(one, rule=rule) if one == RANDOM else one for one in summary["network"]]
+    searches = pd.DataFrame({"method": [STRUCTURED], "data": [searched]})
     return claims(unpaired_gaps(summary), summary, task_table, masks, masks, NO_SCORES, searches)
 
 
@@ -142,7 +154,7 @@ def test_kappas_need_three_tasks_and_stay_in_their_range() -> None:
 
 
 def test_networks_have_the_name_that_says_how_they_are_drawn() -> None:
-    table = judged(drawn=" (Bernoulli)").set_index("claim")
+    table = judged(rule="bernoulli").set_index("claim")
     for claim in (B.replace("bad", "random"), USEFUL):
         assert "random (Bernoulli)" in str(table.loc[claim, "measured"])
 
@@ -150,8 +162,8 @@ def test_networks_have_the_name_that_says_how_they_are_drawn() -> None:
 def test_known_seeds_pair() -> None:
     """Bad and full rise and fall together, so the sum of their spreads is far too much."""
     full, bad = np.array([0.90, 0.80, 0.85]), np.array([0.71, 0.59, 0.65])
-    place = dict(zip(NETWORK, ["rte", "structured", "stopping", "bad", "retrained"], strict=True))
-    whole = place | {"method": "", "size": "", "network": "full", "measure": "fine-tuned"}
+    place = dict(zip(NETWORK_COLUMNS, ["rte", STRUCTURED, STOPPING, BAD, "retrained"], strict=True))
+    whole = place | {"method": NO_METHOD, "size": WHOLE, "network": FULL_MODEL, "measure": "fine-tuned"}
     scores = pd.DataFrame(
         [
             of | {"seed": seed, "score": score, "weights_kept": 1.0}
@@ -167,7 +179,7 @@ def test_known_seeds_pair() -> None:
     assert paired["sd"] == pytest.approx(np.std(bad - share * full, ddof=1) / 0.35)
     assert added["sd"] == pytest.approx((bad.std(ddof=1) + share * full.std(ddof=1)) / 0.35)
     assert (paired["n"], paired["paired"], added["n"], added["paired"]) == (3, True, 3, False)
-    controls = [place | {"network": name} for name in ("random", "random, random start")]
+    controls = [place | {"network": network} for network in (RANDOM, RANDOM_START)]
     scores = pd.DataFrame(
         [
             of | {"seed": seed, "score": score, "weights_kept": 1.0}
@@ -196,7 +208,7 @@ def test_a_study_without_anything_has_every_claim_and_no_verdict() -> None:
     nothing = judged(tasks=0)
     assert list(nothing) == COLUMNS
     assert set(nothing["verdict"]) == {OPEN}
-    assert set(nothing["method"]) == {""}
+    assert set(nothing["method"]) == {NO_METHOD}
     assert set(nothing["claim"]) == set(judged()["claim"])
 
 
@@ -217,22 +229,22 @@ def test_the_estimates_are_the_means_over_tasks() -> None:
 
 def test_only_conclusive_tasks_and_the_methods_of_the_abstract_count() -> None:
     """Tasks that are not judged, heads alone and other sizes change nothing."""
-    names = dict(zip(NETWORK, ["cola", "structured", "stopping", "good", "retrained"], strict=True))
+    names = dict(zip(NETWORK_COLUMNS, ["cola", STRUCTURED, STOPPING, GOOD, "retrained"], strict=True))
 
-    def row(mean: float, **other: str) -> dict[str, Any]:
+    def row(mean: float, **other: Any) -> dict[str, Any]:
         return names | other | {"n": 5, "mean": mean, "sd": 0.01}
 
-    full = {"method": "", "size": "", "network": "full", "measure": "fine-tuned"}
+    full = {"method": NO_METHOD, "size": WHOLE, "network": FULL_MODEL, "measure": "fine-tuned"}
     known = [row(0.9, **full), row(0.9, **full | {"task": "rte"}), row(0.87), row(0.87, task="rte")]
     beside = [
-        row(0.1, size="0.5"),
-        row(0.1, method="heads"),
+        row(0.1, size=TicketSize(0.5)),
+        row(0.1, method=MethodName("heads")),
         row(0.1, task="hans"),
         row(0.9, **full, task="hans"),
     ]
     tasks = pd.DataFrame({"task": ["cola", "rte"], "majority": 0.0, "conclusive": True})
     known_of_masks = ["component", "seeds", "fleiss_kappa", "kappa_se", "jaccard", "chance"]
-    masks = pd.DataFrame(columns=[*NETWORK[:4], *known_of_masks])
+    masks = pd.DataFrame(columns=[*NETWORK_COLUMNS[:4], *known_of_masks])
     tables = [pd.DataFrame(known), pd.DataFrame(known + beside)]
     one, other = (
         claims(unpaired_gaps(table), table, tasks, masks, masks, NO_SCORES, NO_SEARCHES) for table in tables
@@ -257,12 +269,12 @@ def test_the_papers_own_results(tmp_path: Path) -> None:
     if not PAPER.exists():
         pytest.skip("the released masks are not at hand")
     import_published(PAPER / "masks.parquet", str(tmp_path / "root"), PAPER / "published_results.csv")
-    root = records.read(Store.open(str(tmp_path / "root")), tmp_path)
-    groups, summary = mask_groups.of_seeds(root.masks()), published.summary(root)
-    tables = overlap.of_seeds(groups), agreement.agreement(groups)
-    judged = published.judged(root)
+    root = records.read_root(Store.open(str(tmp_path / "root")), tmp_path)
+    groups, summary = mask_groups.groups_of_seeds(root.masks()), published.published_summary(root)
+    tables = overlap.overlap_of_seeds(groups), agreement.agreement(groups)
+    judged = published.published_tasks(root)
     found = claims(unpaired_gaps(summary), summary, judged, *tables, NO_SCORES, searches(root))
-    table = found.set_index(["claim", "method"])
+    table = table_in_words(found).set_index(["claim", "method"])
     kappas = [0.2281, 0.3245, 0.2153, 0.2215, 0.1912, 0.2576, 0.3015, 0.1799]  # without WNLI
     assert table.loc[(D, "structured"), "estimate"] == pytest.approx(np.mean(kappas), abs=5e-5)
     assert table.loc[(D, "structured"), "verdict"] == SUPPORTED

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from analysis import Analysis, analyse
 from analysis.report import latex, tidy
-from analysis.report.page import tables
-from analysis.report.page.table import Cell, Table, plain
+from analysis.report.page.sections import every_table
+from analysis.report.page.table import Cell, PageTable, as_it_is
 from lottery_ray.experiment.study import PRESETS
 from tests.planted import Planted
 
@@ -32,7 +32,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
 
 
 def frames(found: Analysis) -> dict[str, pd.DataFrame]:
-    every = {field.name: getattr(found, field.name) for field in fields(found)}
+    every = {field.name: getattr(found, field.name) for field in fields(found.facts)}
     return {name: frame for name, frame in every.items() if isinstance(frame, pd.DataFrame)}
 
 
@@ -49,9 +49,9 @@ def columns(made: str) -> int:
 
 
 def test_every_table_is_a_latex_file(found: Analysis, tmp_path: Path) -> None:
-    latex.write(found, tmp_path)
+    latex.write_latex(found.facts, tmp_path)
     assert {path.stem for path in tmp_path.glob("*.tex")} == set(frames(found))
-    shown = {table.name for table in tables.every(found)}
+    shown = {table.name for table in every_table(found.facts)}
     assert shown <= set(frames(found))
     for path in tmp_path.glob("*.tex"):
         made = path.read_text()
@@ -67,7 +67,7 @@ def test_every_table_is_a_latex_file(found: Analysis, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(PDFLATEX is None, reason="no pdflatex on this machine")
 def test_latex_reads_every_table(found: Analysis, tmp_path: Path) -> None:
-    latex.write(found, tmp_path)
+    latex.write_latex(found.facts, tmp_path)
     inputs = "".join(rf"\input{{{path.stem}}}\clearpage" for path in sorted(tmp_path.glob("*.tex")))
     (tmp_path / "all.tex").write_text(DOCUMENT % inputs)
     command = [str(PDFLATEX), "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
@@ -80,7 +80,7 @@ def test_a_page_table_reads_in_latex_as_on_the_page() -> None:
         [Cell("A & B"), Cell("\N{MINUS SIGN}0.100 ± 0.050", -0.1)],
         [Cell("A & B", again=True), Cell("50%", 0.5)],
     ]
-    made = latex.latex(Table("gaps", "Shares in %.", ["task", "gap_1"], rows))
+    made = latex.latex(PageTable("gaps", "Shares in %.", ["task", "gap_1"], rows))
     assert r"task & gap\_1 \\" in made
     assert "A \\& B & $-$0.100 $\\pm$ 0.050 \\\\\n & 50\\% \\\\" in made
     assert r"\begin{tabular}{lr}" in made
@@ -89,13 +89,13 @@ def test_a_page_table_reads_in_latex_as_on_the_page() -> None:
 
 def test_headers_break_where_their_column_is_narrower() -> None:
     rows = [[Cell("a long sentence", kind="long"), Cell("0.5", 0.5)]]
-    made = latex.latex(Table("gaps", "Gaps.", ["what it is", "p & so on"], rows))
+    made = latex.latex(PageTable("gaps", "Gaps.", ["what it is", "p & so on"], rows))
     assert r"what it is & \shortstack[r]{p \& \\ so \\ on} \\" in made
     assert r"\begin{tabular}{p{4cm}r}" in made
 
 
 def test_long_tables_go_on_over_pages() -> None:
-    made = latex.latex(plain("many", pd.DataFrame({"n": range(latex.ONE_PAGE + 1)})))
+    made = latex.latex(as_it_is("many", pd.DataFrame({"n": range(latex.ONE_PAGE + 1)})))
     assert r"\begin{longtable}{r}" in made
     assert len(cells(made)) == latex.ONE_PAGE + 1 + 2  # the header, once for later pages
 
@@ -119,7 +119,7 @@ def test_escaped_text_holds_no_command_of_its_own(text: str) -> None:
 
 def test_every_table_can_be_made_again_from_the_tidy_one(found: Analysis, tmp_path: Path) -> None:
     """Read back from its file; every number to the last bit, and each once."""
-    tidy.write(found, tmp_path / "numbers.parquet")
+    tidy.write_parquet(found.facts, tmp_path / "numbers.parquet")
     long = pd.read_parquet(tmp_path / "numbers.parquet")
     assert list(long.columns) == tidy.COLUMNS
     assert not long.duplicated(["table", "row", "quantity"]).any()
@@ -149,7 +149,7 @@ def assert_made_again(part: pd.DataFrame, table: pd.DataFrame) -> None:
 
 
 def test_labels_of_the_tidy_table_are_whole_numbers_or_missing(found: Analysis) -> None:
-    long = tidy.tidy(found)
+    long = tidy.long_table(found.facts)
     assert long["seed"].dtype == pd.Int64Dtype()
     assert long["value"].dtype == np.float64
     assert set(long.loc[long["table"] == "gaps", "seed"].isna()) == {True}

@@ -3,15 +3,18 @@
 import io
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from analysis import Analysis, analyse
 from analysis.formats import rows
+from analysis.records.network_names import GOOD
 from analysis.report import terminal
 from analysis.report.page.claims import quotes
-from analysis.report.words.headlines import headlines, plain
+from analysis.report.words.headlines import headlines, of_plain_methods
+from analysis.scores.statistics import Verdict
 from lottery_ray.experiment.study import PRESETS
 from lottery_ray.storage.published import import_published
 from tests.places import SHARED
@@ -36,13 +39,13 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Analysis:
 
 def printed(found: Analysis, width: int) -> list[str]:
     console = Console(file=io.StringIO(), width=width)
-    terminal.show(found, console)
+    terminal.show(found.facts, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue().splitlines()
 
 
 def test_a_sentence_per_method_and_measure_then_overlap_and_claims(found: Analysis) -> None:
-    lines = headlines(found)
+    lines = headlines(found.facts)
     begins = ["Structured, pruned", "Structured, retrained", "Magnitude, pruned", "Magnitude, retrained"]
     begins += ["Good subnetworks of two seeds", "The paper's claims"]
     assert [begin for begin, line in zip(begins, lines, strict=True) if line.startswith(begin)] == begins
@@ -54,12 +57,12 @@ def test_numbers_are_those_across_tasks(found: Analysis) -> None:
     table = table[(table["method"] == "structured") & (table["measure"] == "retrained")]
     [row] = rows(table[table["versus"] == "random"])
     expected = f"higher than random by {row['mean']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-    assert expected in headlines(found)[1].replace("\N{NO-BREAK SPACE}", " ")
+    assert expected in headlines(found.facts)[1].replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_one_seed_decides_nothing(tmp_path: Path) -> None:
     found = analyse(Planted(tmp_path).fill(replace(DEMO, seeds=(1,))))
-    first = headlines(found)[0].replace("\N{NO-BREAK SPACE}", " ")
+    first = headlines(found.facts)[0].replace("\N{NO-BREAK SPACE}", " ")
     assert "undecided against random at +" in first
     assert "(higher on 0 of 2 tasks)" in first
     assert "[" not in first
@@ -67,11 +70,13 @@ def test_one_seed_decides_nothing(tmp_path: Path) -> None:
 
 def test_tasks_are_counted_by_direction(found: Analysis) -> None:
     """A task on which good is lower is none on which it is higher."""
-    [task, *_] = found.gaps["task"].unique()
-    here = (found.gaps["task"] == task) & (found.gaps["network"] == "good")
-    turned = found.gaps.assign(verdict=found.gaps["verdict"].mask(here, "good lower"))
+    gaps = found.facts.gaps
+    [task, *_] = gaps["task"].unique()
+    here = (gaps["task"] == task) & (gaps["network"] == GOOD)
+    lower: Any = Verdict("lower", GOOD)
+    turned = gaps.assign(verdict=gaps["verdict"].mask(here, lower))
     first, second = (
-        headlines(replace(found, gaps=turned))[0].replace("\N{NO-BREAK SPACE}", " ").split(") and ")
+        headlines(replace(found.facts, gaps=turned))[0].replace("\N{NO-BREAK SPACE}", " ").split(") and ")
     )
     assert first.endswith("(higher on 1 of 2 tasks, lower on 1")
     assert second.endswith("(1 of 2, lower on 1).")
@@ -79,12 +84,12 @@ def test_tasks_are_counted_by_direction(found: Analysis) -> None:
 
 @with_paper
 def test_networks_drawn_in_several_ways_count_once(paper: Analysis) -> None:
-    lines = headlines(paper)
+    lines = headlines(paper.facts)
     assert len(lines) == 6
     assert lines[0].count("than bad") == lines[0].count("than random (Bernoulli)") == 1
     assert "mean of 8 tasks" in lines[0]
     assert not [line for line in lines if "(earlier)" in line]
-    assert "separate searches" not in set(plain(paper.claims)["method"])
+    assert "separate searches" not in set(of_plain_methods(paper.facts.claims)["method"].map(str))
 
 
 @with_paper
@@ -108,9 +113,9 @@ def test_the_terminal_ends_with_what_to_look_at(found: Analysis) -> None:
 
 
 def test_a_rule_that_goes_on_from_another_does_not_repeat_it(found: Analysis) -> None:
-    made = quotes(found)
+    made = quotes(found.facts)
     assert [one.words for one in made] == list(dict.fromkeys(found.claims["quote"]))
     first, second = (rule for _, rule in made[0].rules)
     assert second.startswith("As the rule before. ")
     assert first not in second
-    assert sum(len(one.measured) for one in made) == len(plain(found.claims))
+    assert sum(len(one.measured) for one in made) == len(of_plain_methods(found.facts.claims))

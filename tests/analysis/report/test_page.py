@@ -19,10 +19,11 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from analysis import analyse
+from analysis.records.network_names import STOPPING
 from analysis.report import figures
 from analysis.report import write as report
-from analysis.report.page import columns, tables
-from analysis.report.page.sections import PLANS
+from analysis.report.page import columns
+from analysis.report.page.sections import PLANS, every_table
 from analysis.report.page.table import table as tabulated
 from lottery_ray.experiment.nodes import Finetune, Pretrain
 from lottery_ray.experiment.study import PRESETS, RELEASED
@@ -75,7 +76,7 @@ def index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Planted(folder).fill(study)
     other = replace(study, kinds=("good", "random"), sizes=("stopping",), choices=RELEASED)
     root = Planted(folder, keep=lambda node: not isinstance(node, Pretrain | Finetune)).fill(other)
-    return report.write(root, Console(file=io.StringIO()))
+    return report.write_report(root, Console(file=io.StringIO()))
 
 
 class Page(HTMLParser):
@@ -149,12 +150,12 @@ def test_the_page_says_what_it_found(index: Path) -> None:
 def test_every_table_and_figure_has_a_place(index: Path) -> None:
     """A data frame that the page shows is in some section, with its files, and so is every figure."""
     found = analyse(str(index.parents[1]))
-    made = tables.every(found)
+    made = every_table(found.facts)
     assert {table.name for table in made} == {"claims", *(name for plan in PLANS for name in plan.tables)}
     references = Page(index.read_text()).references
     for table in made:
         assert (f"{table.name}.csv" in references) == bool(table.rows), table.name
-    assert {drawing.group for drawing in figures.draw(found)} <= {plan.name for plan in PLANS}
+    assert {drawing.group for drawing in figures.draw_figures(found.facts)} <= {plan.name for plan in PLANS}
 
 
 def test_what_repeats_is_marked_and_columns_that_say_nothing_are_left_out() -> None:
@@ -162,13 +163,13 @@ def test_what_repeats_is_marked_and_columns_that_say_nothing_are_left_out() -> N
         {
             "task": ["a", "a", "b", "b"],
             "method": ["x", "y", "y", "y"],
-            "size": "stopping",
+            "size": STOPPING,
             "p": [0.5, np.nan, 0.123456789, 0.00001],
             "nothing": np.nan,
         }
     )
     shown = [columns.word("task"), columns.word("method"), columns.size(), columns.probability("p")]
-    made = tabulated("gaps", "What: it is.", frame, [*shown, columns.value("nothing")], labels=3)
+    made = tabulated("gaps", "What: it is.", frame, [*shown, columns.decimals("nothing")], labels=3)
     assert made.headers == ["task", "method", "p"]
     assert [[cell.again for cell in row[:2]] for row in made.rows] == [
         [False, False],
@@ -186,7 +187,7 @@ def test_a_root_that_has_only_begun_says_what_is_missing(tmp_path: Path) -> None
     """Fine-tuned models of one task: sections without data are left out or say so in a line."""
     study = PRESETS["demo"].study
     root = Planted(tmp_path, keep=lambda node: isinstance(node, Pretrain | Finetune)).fill(study)
-    text = report.write(root, Console(file=io.StringIO())).read_text()
+    text = report.write_report(root, Console(file=io.StringIO())).read_text()
     for sentence in ("nothing is concluded", "No search is recorded", "No good subnetwork is recorded yet"):
         assert sentence in text
     for heading in ("Null draws", "Choices", "Importance", "Where scores spread", "Transfer"):
@@ -199,7 +200,7 @@ def test_published_masks_and_scores_make_a_page(tmp_path: Path) -> None:
     """No searches, no predictions, and gaps whose pairing is unknown and said to be."""
     root = str(tmp_path / "root")
     import_published(PAPER / "masks.parquet", root, PAPER / "published_results.csv")
-    index = report.write(root, Console(file=io.StringIO()))
+    index = report.write_report(root, Console(file=io.StringIO()))
     text = index.read_text()
     assert "scores published without their seeds" in text
     assert "unpaired" in text

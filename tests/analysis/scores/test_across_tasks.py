@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from scipy import stats
 from statsmodels.stats.anova import anova_lm
 
+from analysis.levels import CONFIDENCE
 from analysis.scores.across_tasks import COLUMNS, across_tasks, model
 from analysis.scores.gaps import COMPARISON
-from analysis.scores.spread import COLUMNS as SPREAD
-from analysis.scores.spread import spread
-from analysis.scores.statistics import CONFIDENCE, NETWORK
+from analysis.scores.statistics import NETWORK_COLUMNS
+from analysis.scores.summaries import SPREAD, spread
 from lottery_ray import streams
 
 ROUNDS = 2000
@@ -154,13 +154,13 @@ def test_tasks_without_spread_one_task_and_none() -> None:
 
 def drawn(values: np.ndarray) -> pd.DataFrame:
     """Scores of one network. values: float (seeds, draws), NaN where a seed has fewer draws."""
-    labels = dict(zip(NETWORK, ["rte", "magnitude", "stopping", "random", "pruned"], strict=True))
+    labels = dict(zip(NETWORK_COLUMNS, ["rte", "magnitude", "stopping", "random", "pruned"], strict=True))
     rows = [
         labels | {"seed": seed, "score": score, "se": 0.03}
         for seed, scores in enumerate(values)
         for score in scores[~np.isnan(scores)]
     ]
-    return pd.DataFrame(rows, columns=[*NETWORK, "seed", "score", "se"])
+    return pd.DataFrame(rows, columns=[*NETWORK_COLUMNS, "seed", "score", "se"])
 
 
 def test_seeds_and_draws_are_separated_as_by_nested_analysis_of_variance() -> None:

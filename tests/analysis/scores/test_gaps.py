@@ -13,14 +13,27 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from analysis.formats import rows
+from analysis.levels import CONFIDENCE
 from analysis.records import root as records
+from analysis.records.method_names import MAGNITUDE
+from analysis.records.network_names import BAD, GOOD, RANDOM, STOPPING, NetworkName
 from analysis.records.root import Root
 from analysis.scores import dev_sets as devset
-from analysis.scores.effects import MOST_SEEDS, POWER, effect, seeds_needed
-from analysis.scores.gaps import COMPARISON, GAP, INDEPENDENT, gaps, holm, t_test, unpaired_gaps
+from analysis.scores.gaps import COMPARISON, GAP, INDEPENDENT, gaps, unpaired_gaps
+from analysis.scores.paired_tests import (
+    DRAWS,
+    EXACT,
+    MOST_SEEDS,
+    POWER,
+    effect,
+    holm,
+    least,
+    seeds_needed,
+    sign_flips,
+    t_test,
+)
 from analysis.scores.scores import scores
-from analysis.scores.sign_flips import DRAWS, EXACT, least, sign_flips
-from analysis.scores.statistics import CONFIDENCE, summary, t_interval
+from analysis.scores.statistics import UNDECIDED, summary, t_interval
 from lottery_ray import streams
 from lottery_ray.experiment.study import PRESETS
 from lottery_ray.storage.store import Store
@@ -82,8 +95,9 @@ def test_the_unpaired_interval_covers_whatever_the_pairing(correlation: float) -
     table = pd.DataFrame(
         {
             "task": np.repeat(np.arange(ROUNDS).astype(str), 2),
-            **{"method": "magnitude", "size": "stopping", "measure": "retrained", "n": 5},
-            "network": ["good", "bad"] * ROUNDS,
+            **{"method": [MAGNITUDE] * (2 * ROUNDS), "size": [STOPPING] * (2 * ROUNDS)},
+            **{"measure": "retrained", "n": 5},
+            "network": [GOOD, BAD] * ROUNDS,
             "mean": np.stack([one.mean(1), other.mean(1)], axis=1).ravel(),
             "sd": np.stack([one.std(1, ddof=1), other.std(1, ddof=1)], axis=1).ravel(),
         }
@@ -209,7 +223,7 @@ STUDY = replace(
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Root:
     store = Store.open(Planted(tmp_path_factory.mktemp("gaps")).fill(STUDY))
-    return records.read(store, Path())
+    return records.read_root(store, Path())
 
 
 @pytest.fixture(scope="module")
@@ -229,7 +243,7 @@ def test_every_comparison_is_tested(found: pd.DataFrame) -> None:
     assert found[INDEPENDENT].isna().all(axis=None)
     tests = ["effect", "effect_low", "effect_high", "t_p", "t_p_holm", "p", "p_holm", "dev_se"]
     assert found[tests].notna().all(axis=None)
-    assert ((found["verdict"] == "undecided") == found["seeds_needed"].notna()).all()
+    assert ((found["verdict"] == UNDECIDED) == found["seeds_needed"].notna()).all()
 
 
 def test_tests_are_corrected_over_the_tasks_of_a_comparison(found: pd.DataFrame) -> None:
@@ -257,21 +271,21 @@ def test_the_dev_error_of_a_gap_is_by_leaving_each_example_out(root: Root, found
     records = {record.key: record for record in root.records}
     [row] = rows(
         found[
-            (found["method"] == "magnitude") & (found["measure"] == "pruned") & (found["versus"] == "random")
+            (found["method"] == MAGNITUDE) & (found["measure"] == "pruned") & (found["versus"] == RANDOM)
         ].head(1)
     )
-    place = table[(table["method"] == "magnitude") & (table["measure"] == "pruned")]
+    place = table[(table["method"] == MAGNITUDE) & (table["measure"] == "pruned")]
     place = place[place["task"] == row["task"]]
 
-    def without_each(network: str) -> np.ndarray:
+    def without_each(network: NetworkName) -> np.ndarray:
         seeds = []
         for _, nodes in place[place["network"] == network].groupby("seed"):
             draws = []
             for key, metric in zip(nodes["node"], nodes["metric"], strict=True):
-                known = devset.read(root.artifact(records[key], "pruned.arrow"), metric)
+                known = devset.read_predictions(root.artifact(records[key], "pruned.arrow"), metric)
                 draws.append(
                     [
-                        devset.score(
+                        devset.dev_score(
                             metric,
                             devset.Predictions(*(np.delete(x, i) for x in (known.labels, known.predicted))),
                         )
@@ -281,7 +295,7 @@ def test_the_dev_error_of_a_gap_is_by_leaving_each_example_out(root: Root, found
             seeds.append(np.mean(draws, axis=0))
         return np.asarray(np.mean(seeds, axis=0))
 
-    left_out = without_each("good") - without_each("random")
+    left_out = without_each(GOOD) - without_each(RANDOM)
     assert row["dev_se"] == pytest.approx(devset.jackknife(left_out))
 
 
