@@ -25,9 +25,9 @@ from lottery_ray.experiment.recipe import Precision, Recipe
 from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.tasks import Task
 from lottery_ray.networks import batches as data
-from lottery_ray.networks import weights as models
 from lottery_ray.networks.network import Network
 from lottery_ray.networks.packing import PACKED
+from lottery_ray.networks.weights import initial_network
 from lottery_ray.training.loop import train
 from lottery_ray.training.scoring import SCORED_TOGETHER, predict
 from lottery_ray.trial.process import prepare
@@ -71,7 +71,7 @@ def place(subject: Subject) -> Placed:
 
 def _network(subject: Subject) -> Network:
     if isinstance(subject.model, Path):
-        return models.initial(subject.model, subject.task, SEED, "pretrained")
+        return initial_network(subject.model, subject.task, SEED, "pretrained")
     torch.manual_seed(SEED)
     config = BertConfig.from_dict(subject.model.to_dict(), num_labels=subject.task.labels)
     return Network(BertForSequenceClassification._from_config(config, attn_implementation=PACKED))

@@ -30,7 +30,7 @@ from lottery_ray.experiment.recipe import Precision, Recipe
 from lottery_ray.inputs.data import FolderData, data_sha256, split_table
 from lottery_ray.inputs.encoding import Encoded, encode
 from lottery_ray.inputs.tasks import TASKS
-from lottery_ray.networks import weights as models
+from lottery_ray.networks.weights import initial_network
 from lottery_ray.trial.process import prepare
 
 TASK = TASKS["mrpc"]
@@ -49,7 +49,7 @@ def dev_set(folder: Path, rows: int) -> Encoded:
 def exact(encoded: Encoded, precision: Precision) -> Callable[[], float]:
     """A pass of ours."""
     accelerator = prepare(Recipe(precision=precision), cpu=not torch.cuda.is_available())
-    network = accelerator.prepare(models.initial(MODEL, TASK, SEED, "pretrained"))
+    network = accelerator.prepare(initial_network(MODEL, TASK, SEED, "pretrained"))
     heads, mlps = np.ones(network.shape, bool), np.ones(network.shape[0], bool)
     return lambda: measurement.cpu_seconds(
         lambda: predict_with_importance(network, encoded, TASK, heads, mlps, accelerator, Structured())

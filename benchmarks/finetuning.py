@@ -42,7 +42,7 @@ from lottery_ray.experiment.recipe import Precision, Recipe
 from lottery_ray.inputs.data import FolderData, data_sha256, split_table
 from lottery_ray.inputs.encoding import Encoded, encode
 from lottery_ray.inputs.tasks import TASKS, Task
-from lottery_ray.networks import weights as models
+from lottery_ray.networks.weights import initial_network
 from lottery_ray.training.loop import train
 from lottery_ray.trial.process import prepare
 
@@ -132,7 +132,7 @@ def theirs(model: Path, task: Task, rows: Dataset, tokenizer: Any, *, padded: bo
 def ours(model: Path, task: Task, encoded: Encoded, whole: Encoded, precision: Precision) -> float:
     """CPU seconds a step on these examples of the whole training set."""
     accelerator = prepare(Recipe(precision=precision), cpu=not torch.cuda.is_available())
-    network = accelerator.prepare(models.initial(model, task, SEED, "pretrained"))
+    network = accelerator.prepare(initial_network(model, task, SEED, "pretrained"))
     recipe = Recipe(epochs=1, precision=precision)
     with words_of(whole):
         seconds = measurement.cpu_seconds(lambda: train(network, encoded, task, SEED, recipe, accelerator))

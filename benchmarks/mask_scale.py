@@ -33,6 +33,7 @@ from analysis.masks import agreement, bits, survival
 from benchmarks import measurement
 from lottery_ray import streams
 from lottery_ray.experiment import masks
+from lottery_ray.experiment.masks import read_masks, write_masks
 
 PERIOD = 2**15
 """Bits after which the planted pattern of a mask comes again; every matrix is whole periods, biases less."""
@@ -74,7 +75,7 @@ def write(like: pa.Table, pattern: np.ndarray, path: Path) -> None:
     flags = pa.BooleanArray.from_buffers(pa.bool_(), sum(lengths), [None, pa.py_buffer(kept)])
     offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int64())
     column = like.column_names.index("kept")
-    masks.write(like.set_column(column, "kept", pa.LargeListArray.from_arrays(offsets, flags)), path)
+    write_masks(like.set_column(column, "kept", pa.LargeListArray.from_arrays(offsets, flags)), path)
 
 
 def expected(planted: np.ndarray, layer: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -143,7 +144,7 @@ def read_once(paths: Sequence[Path]) -> None:
 
 def three_pairs(paths: Sequence[Path]) -> Callable[[], list[int]]:
     """The pairs of three whole masks as bool, ready to count."""
-    tables = [masks.read(path) for path in paths[:3]]
+    tables = [read_masks(path) for path in paths[:3]]
     flags = [table["kept"].chunk(0).values.to_numpy(zero_copy_only=False) for table in tables]
     return lambda: [int((one & other).sum()) for one, other in combinations(flags, 2)]
 
@@ -151,7 +152,7 @@ def three_pairs(paths: Sequence[Path]) -> Callable[[], list[int]]:
 def scale(paths: list[Path], planted: np.ndarray) -> dict[str, Any]:
     """Part 1."""
     counts, counting = timed(lambda: bits.count(paths))
-    shares, sharing = timed(lambda: [survival.weight_shares(masks.read(path), HEADS) for path in paths])
+    shares, sharing = timed(lambda: [survival.weight_shares(read_masks(path), HEADS) for path in paths])
     # before the checks, which need memory of their own
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     check(counts, planted)

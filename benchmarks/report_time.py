@@ -24,13 +24,14 @@ from lottery_ray import streams
 from lottery_ray.experiment import masks
 from lottery_ray.experiment.draws import PAPER_SEEDS, RELEASED_TASKS
 from lottery_ray.experiment.graph import Node, key, labels
+from lottery_ray.experiment.masks import write_masks
 from lottery_ray.experiment.methods import Magnitude, Structured
 from lottery_ray.experiment.nodes import Finetune, Search, Ticket
 from lottery_ray.inputs.data import HubData
 from lottery_ray.inputs.models import HubModel
 from lottery_ray.inputs.tasks import GLUE
 from lottery_ray.storage.attempt import begin
-from lottery_ray.storage.published import BERT_BASE
+from lottery_ray.storage.published import PAPER_NETWORK
 from lottery_ray.storage.store import Store
 
 DEV = {"cola": 1043, "sst2": 872, "mrpc": 408, "stsb": 1500, "qqp": 40430, "mnli": 9815}
@@ -69,7 +70,7 @@ def nodes() -> list[Node]:
 
 def good_bits(search: Search) -> np.ndarray:
     """uint8: 85 million bits, half of them set; a quarter are the same in every search."""
-    size = BERT_BASE["encoder_weights"] // 8
+    size = PAPER_NETWORK["encoder_weights"] // 8
     same, own, where = (streams.generator("benchmark", word) for word in ("same", key(search), "where"))
     mask = np.frombuffer(where.bytes(size), np.uint8) & np.frombuffer(where.bytes(size), np.uint8)
     shared, free = (np.frombuffer(rng.bytes(size), np.uint8) for rng in (same, own))
@@ -97,7 +98,7 @@ def write_weights(node: Search | Ticket, path: Path) -> dict[str, dict[str, int]
     columns["kept"] = pa.LargeListArray.from_arrays(offsets, values)
     columns["score"] = pa.nulls(len(rows), pa.large_list(pa.float32()))
     metadata = {"node": key(node), "format": "1"}
-    masks.write(pa.table(columns, schema=masks.SCHEMA.with_metadata(metadata)), path)
+    write_masks(pa.table(columns, schema=masks.SCHEMA.with_metadata(metadata)), path)
     return {"weight": {"kept": values.true_count, "of": len(values)}}
 
 
@@ -109,11 +110,11 @@ def write_structured(node: Search | Ticket, folder: Path) -> dict[str, dict[str,
     flat = labels(node)
     flat |= {"kind": flat["kind"] or "good", "size": flat["size"] or "stopping", "draw": 0}
     table = masks.to_table(mask, key(node), flat)
-    masks.write(table, folder / "mask.arrow")
+    write_masks(table, folder / "mask.arrow")
     if isinstance(node, Search):
         whole = masks.structured_mask(np.ones((12, 12), bool), np.ones(12, bool), *scores)
         first = masks.to_table(whole, key(node), flat)
-        masks.write(first.append_column("step", pa.array([0] * len(first))), folder / "states.arrow")
+        write_masks(first.append_column("step", pa.array([0] * len(first))), folder / "states.arrow")
     return masks.sizes(mask)
 
 
@@ -142,7 +143,7 @@ def record(store: Store, node: Node) -> None:
     if isinstance(node, Finetune):
         score = predict(node.task, SKILL["full"], attempt.folder / "predictions.arrow")
         result = {"score": score, "pruning_score": score, "train_examples": 1, "dev_examples": DEV[node.task]}
-        result |= {"architecture": BERT_BASE, "dev_tokens": 30.0}
+        result |= {"architecture": PAPER_NETWORK, "dev_tokens": 30.0}
     else:
         assert isinstance(node, Search | Ticket)
         magnitude = labels(node)["method"] == "magnitude"
@@ -152,7 +153,7 @@ def record(store: Store, node: Node) -> None:
         result = {"sizes": sizes, "full_score": 0.9, "floor": 0.81, "score": 0.82, "examples": 1000}
         result["steps"] = [{"phase": "full", "score": 0.9, "accepted": True, "kept": kept}]
         if isinstance(node, Ticket):
-            weights = sizes.get("weight", {"kept": 50_000_000, "of": BERT_BASE["encoder_weights"]})
+            weights = sizes.get("weight", {"kept": 50_000_000, "of": PAPER_NETWORK["encoder_weights"]})
             result = {"sizes": sizes, "weights": weights}
             for measure, more in (("pruned", 0.0), ("retrained", 0.1)):
                 skill = SKILL[node.kind] + more

@@ -42,6 +42,7 @@ from benchmarks.finetuning import MODEL
 from benchmarks.words import words_of
 from lottery_ray.experiment import masks
 from lottery_ray.experiment.graph import Node, key, labels
+from lottery_ray.experiment.masks import read_masks
 from lottery_ray.experiment.methods import Magnitude
 from lottery_ray.experiment.nodes import Finetune, Search, Ticket
 from lottery_ray.experiment.plan import plan
@@ -141,13 +142,13 @@ def _released(
         return partial(as_released.fine_tune, start, train_set, dev, epochs, into)
     assert isinstance(node, Search | Ticket)
     tuned = store.fetch(_record(node.finetune, store), "model.safetensors").parent
-    mask = masks.from_table(masks.read(store.fetch(record, "mask.arrow")))
+    mask = masks.from_table(read_masks(store.fetch(record, "mask.arrow")))
     if isinstance(node, Ticket):
         return partial(as_released.ticket, tuned, start, train_set, dev, epochs, mask)
     if isinstance(node.method, Magnitude):
         left = [step["kept"]["weight"] for step in record.result["steps"]]
         return partial(as_released.magnitude_search, tuned, dev, left, node.method.step)
-    table = masks.read(store.fetch(record, "states.arrow"))
+    table = read_masks(store.fetch(record, "states.arrow"))
     numbers = table["step"].to_numpy()
     states = [masks.from_table(table.filter(pa.array(numbers == n))) for n in range(numbers[-1] + 1)]
     return partial(as_released.structured_search, tuned, dev, states, mask)

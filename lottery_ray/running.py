@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.graph import Node, title
+from lottery_ray.experiment.graph import Node, node_title
 from lottery_ray.experiment.nodes import Finetune
 from lottery_ray.experiment.plan import Plan, plan
 from lottery_ray.experiment.study import Site, Study
@@ -86,7 +86,7 @@ def run_one(
     planned, root = planned_with(study, console), site.root
     node = one_node.chosen_node(planned, key)
     recorded = Store.open(root).recorded() if Store.exists(root) else set()
-    name = f"{title(node)} ({node.key})"
+    name = f"{node_title(node)} ({node.key})"
     if node.key in recorded:
         console.print(f"{name} is done: it has a record in {root}. Nothing was run.")
         return 0
@@ -183,7 +183,7 @@ def _show_end(progress: SweepProgress, console: Console) -> int:
     console.print(f"\n{count} {nodes} failed; {len(progress.dropped)} that need {them} did not run.")
     for alike in by_cause(progress.failures):
         others = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
-        console.print(f"  {title(alike[0].node)}{others}: {alike[0].cause}")
+        console.print(f"  {node_title(alike[0].node)}{others}: {alike[0].cause}")
         console.print(f"    log: {alike[0].log}")
         console.print(f"    replay: {one_node.command_of_node(progress.command, alike[0].node.key)}")
     console.print(one_node.REPLAY)

@@ -15,12 +15,13 @@ from transformers import BertForSequenceClassification, RoFormerConfig, RoFormer
 
 from lottery_ray.experiment import extensions
 from lottery_ray.experiment.extensions import CRITERIA, WEIGHT_CRITERIA
-from lottery_ray.experiment.graph import key, title
+from lottery_ray.experiment.graph import key, node_title
 from lottery_ray.experiment.plan import Plan, plan
 from lottery_ray.experiment.study import Study
 from lottery_ray.inputs import architectures as adapters
 from lottery_ray.inputs import tasks
-from lottery_ray.inputs.tasks import TASKS, Task
+from lottery_ray.inputs.architectures import RECORDED_ADAPTERS
+from lottery_ray.inputs.tasks import RECORDED_TASKS, TASKS, Task
 from lottery_ray.trial.pretrain import make_tokenizer
 from tests.folders import bert_config, data_folder, rows
 from tests.networks.test_families import NO_DROPOUT, SIZES
@@ -39,7 +40,7 @@ QUICK = ("--seeds", "1", "--recipe.epochs", "1", "--gpus-per-trial", "0")
 def for_now() -> Iterator[None]:
     """What is added within is gone afterwards."""
     tables: list[dict[Any, Any]] = [
-        *(tasks.TASKS, tasks.RECORDED, adapters.ADAPTERS, adapters.OWN),
+        *(tasks.TASKS, RECORDED_TASKS, adapters.ADAPTERS, adapters.OWN),
         *(CRITERIA, WEIGHT_CRITERIA, extensions.OWN_KINDS, extensions.ORIGINS),
     ]
     before = [table.copy() for table in tables]
@@ -47,7 +48,7 @@ def for_now() -> Iterator[None]:
     for table, content in zip(tables, before, strict=True):
         table.clear()
         table.update(content)
-    adapters.RECORDED.clear()
+    RECORDED_ADAPTERS.clear()
     for module in extensions._files:
         sys.modules.pop(module, None)
     extensions._files.clear()
@@ -97,4 +98,4 @@ def planned(place: Path, *files: str | Path, **more: Any) -> Plan:
 
 
 def keys(found: Plan) -> dict[str, str]:
-    return {title(node): key(node) for node in found.nodes}
+    return {node_title(node): key(node) for node in found.nodes}

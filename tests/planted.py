@@ -11,12 +11,14 @@ import pyarrow as pa
 from lottery_ray import streams
 from lottery_ray.experiment import draws as tickets
 from lottery_ray.experiment import masks
+from lottery_ray.experiment.draws import draw_mask
 from lottery_ray.experiment.graph import Node, key, labels
+from lottery_ray.experiment.masks import write_masks
 from lottery_ray.experiment.methods import Structured
 from lottery_ray.experiment.nodes import SUPER, Finetune, NullDraws, Pretrain, Search, Size, Ticket
 from lottery_ray.experiment.plan import plan
 from lottery_ray.experiment.study import Study
-from lottery_ray.inputs.tasks import TASKS, pruning_score, score
+from lottery_ray.inputs.tasks import TASKS, pruning_score, task_score
 from lottery_ray.storage.attempt import begin
 from lottery_ray.storage.store import Store
 
@@ -163,7 +165,7 @@ class Planted:
         sizes = masks.sizes(mask)
         each = 1 if "weight" in sizes else 100
         kept, of = (sum(size[name] for size in sizes.values()) * each for name in ("kept", "of"))
-        every = tickets.draw("super", goods, streams.generator("super"))
+        every = draw_mask("super", goods, streams.generator("super"))
         return {
             "pruned": self._predict(node, folder / "pruned.arrow", self.known(node))[0],
             "retrained": self._predict(node, folder / "retrained.arrow", self.known(node, retrained=True))[0],
@@ -179,7 +181,7 @@ class Planted:
             return tickets.bernoulli(goods[0], rng)
         kind = "random" if node.kind == "pretrained" else node.kind
         exact = node.kind not in SUPER or node.kind == "super_random"
-        return tickets.draw(kind, goods, rng, "exact" if exact else node.rule)
+        return draw_mask(kind, goods, rng, "exact" if exact else node.rule)
 
     def _nulls(self, node: NullDraws) -> dict[str, object]:
         """The scores of networks that know some of the examples, more or less."""
@@ -194,7 +196,7 @@ class Planted:
     def _write_mask(self, node: Node, mask: masks.Mask, folder: Path) -> None:
         flat = labels(node)
         flat = flat | {"size": flat["size"] or "stopping"}
-        masks.write(masks.to_table(mask, key(node), flat), folder / "mask.arrow")
+        write_masks(masks.to_table(mask, key(node), flat), folder / "mask.arrow")
 
     def _predict(self, node: Finetune | Ticket, path: Path, known: float) -> tuple[float, float]:
         """Write predictions that know that share of the labels; returns the two dev scores."""
@@ -211,7 +213,7 @@ class Planted:
         logits = logits.astype(np.float32)
         order = rng.permutation(DEV)
         write_predictions(path, order, labels[order], logits[order])
-        return score(task.metric, labels, logits), pruning_score(task.metric, labels, logits)
+        return task_score(task.metric, labels, logits), pruning_score(task.metric, labels, logits)
 
 
 def _counts(sizes: dict[str, dict[str, int]]) -> list[tuple[str, int, int]]:

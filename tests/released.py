@@ -12,6 +12,7 @@ from analysis.records.method_names import STRUCTURED, MethodName
 from analysis.records.network_names import STOPPING, NetworkName
 from analysis.records.root import MaskFile
 from lottery_ray.experiment import masks
+from lottery_ray.experiment.masks import write_masks
 from tests.places import SHARED
 
 PAPER = SHARED / "paper"
@@ -61,7 +62,7 @@ def files(table: pd.DataFrame, folder: Path, method: MethodName = STRUCTURED) ->
                 if (family, task, seed) in by_mask:
                     path = folder / f"{family} {task} {seed}.arrow"
                     mask = tuple(parts(by_mask[family, task, seed]))
-                    masks.write(masks.to_table(mask, "k", IDENTITY), path)
+                    write_masks(masks.to_table(mask, "k", IDENTITY), path)
                     network = NetworkName(NETWORKS.get(family, family))
                     found.append(MaskFile(task, seed, method, STOPPING, network, 0, path))
     return found

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
-from lottery_ray.experiment.masks import read
+from lottery_ray.experiment.masks import read_masks
 from lottery_ray.inputs import language
 from lottery_ray.storage.store import Record, Store
 from tests.folders import pretrained_folder
@@ -78,7 +78,7 @@ def assert_equal(root: Path | str, other: Path | str) -> None:
         assert record.result == theirs[key].result, record.labels
         for name in record.artifacts:
             if name in ("mask.arrow", "states.arrow"):
-                tables = [read(Store.open(str(r)).fetch(records(r)[key], name)) for r in (root, other)]
+                tables = [read_masks(Store.open(str(r)).fetch(records(r)[key], name)) for r in (root, other)]
                 assert tables[0].equals(tables[1])
 
 

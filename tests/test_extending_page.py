@@ -15,10 +15,11 @@ from analysis.records import network_names as networks
 from analysis.scores import dev_sets as devset
 from lottery_ray.experiment import masks
 from lottery_ray.experiment.graph import Node
+from lottery_ray.experiment.masks import read_masks
 from lottery_ray.experiment.nodes import Finetune, Search
 from lottery_ray.experiment.search import largest_of
 from lottery_ray.inputs import tasks
-from lottery_ray.inputs.tasks import TASKS, Metric, score
+from lottery_ray.inputs.tasks import TASKS, Metric, task_score
 from lottery_ray.storage.recorded import nodes_of
 from lottery_ray.storage.store import Record, Store
 from tests.extensions import COMMANDS, FILES, QUICK, run_here
@@ -74,7 +75,7 @@ def test_f1_is_scikit_learns_and_its_jackknife_leaves_each_example_out(metric: M
         found = devset.Predictions(labels, predicted)
         expected = f1_score(labels, predicted, average=average, zero_division=0.0)
         assert devset.dev_score(metric, found) == pytest.approx(expected)
-        assert score(metric, labels, logits) == pytest.approx(expected)
+        assert task_score(metric, labels, logits) == pytest.approx(expected)
         without = [
             f1_score(np.delete(labels, i), np.delete(predicted, i), average=average, zero_division=0.0)
             for i in range(n)
@@ -173,7 +174,7 @@ def test_tickets_of_other_sizes_are_drawn_by_the_criterions_scores(roots: tuple[
         if (flat["kind"], flat["method"], flat["size"]) == ("good", "magnitude", "0.5"):
             search = found[record.identity["sources"][0]]
             of_search, own = (
-                masks.from_table(masks.read(store.fetch(one, "mask.arrow"))) for one in (search, record)
+                masks.from_table(read_masks(store.fetch(one, "mask.arrow"))) for one in (search, record)
             )
             scores = masks.weight_scores(of_search)
             kept = np.concatenate([part.kept for part in own])

@@ -21,7 +21,7 @@ FLOORS: dict[str, tuple[str, ...]] = {
     "lottery_ray": (*LIGHT, *TORCH, *RAY, "running", "commands"),
     "analysis": (
         *("levels", "formats", "records", "masks", "scores", "paper", "tables", "comparison", "report"),
-        "dashboard",
+        *("notebook", "dashboard"),
     ),
 }
 """{package: its folders and files}, from the ground up: each imports from those before it and itself."""

@@ -29,7 +29,7 @@ from analysis.tables import Tables
 from lottery_ray.experiment.nodes import Finetune
 from lottery_ray.scheduling.journal import Failed, Planned, planned, sweeps
 from lottery_ray.storage.store import Store
-from lottery_ray.tracking.wandb_run import Table
+from lottery_ray.tracking.wandb_run import WandbTable
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def progress(store: Store) -> Progress:
     )
 
 
-def failures(found: tuple[Failed, ...]) -> Table:
+def failures(found: tuple[Failed, ...]) -> WandbTable:
     """A row per node that failed."""
     return ["node", "cause", "log"], [[each.title, each.cause, each.log] for each in found]
 
@@ -105,7 +105,7 @@ class Shown:
     """What is shown of a state of a root, by name. files: PNG and HTML."""
 
     numbers: dict[str, float] = field(default_factory=dict)
-    tables: dict[str, Table] = field(default_factory=dict)
+    tables: dict[str, WandbTable] = field(default_factory=dict)
     files: dict[str, Path] = field(default_factory=dict)
 
 
@@ -150,7 +150,7 @@ def word(name: str) -> str:
     return re.sub("[^A-Za-z0-9]+", "_", name).strip("_")
 
 
-def shown_tables(found: Tables) -> dict[str, Table]:
+def shown_tables(found: Tables) -> dict[str, WandbTable]:
     """Those that a dashboard shows."""
     own = {
         "scores": found.summary,
@@ -168,7 +168,7 @@ def last_steps(searches: pd.DataFrame) -> pd.DataFrame:
     return steps.groupby(["task", "method", "seed", "component"], sort=False).tail(1)
 
 
-def _table(frame: pd.DataFrame) -> Table:
+def _table(frame: pd.DataFrame) -> WandbTable:
     """Without NaN, which is no word of JSON."""
     frame = table_in_words(frame)
     cells = frame.astype(object).where(frame.notna(), None)

@@ -46,7 +46,7 @@ def save_workspace(run: Any, names: Iterable[str]) -> str:
         name=re.sub(r"[^\w .,'()-]", "_", f"Study {run.group}"),  # signs such as + are refused
         sections=[
             ws.Section(name=title, panels=found, is_open=title not in CLOSED)
-            for title, found in sections(panels, ABOUT.format(group=run.group, run=run.id)).items()
+            for title, found in sections_of(panels, ABOUT.format(group=run.group, run=run.id)).items()
             if found
         ],
         runset_settings=ws.RunsetSettings(
@@ -68,7 +68,7 @@ def literal(group: str) -> str:
     return "".join(sign if sign.isalnum() else f"\\U{ord(sign):08x}" for sign in group)
 
 
-def sections(panels: "Panels", about: str) -> dict[str, list[Any]]:
+def sections_of(panels: "Panels", about: str) -> dict[str, list[Any]]:
     """{title: panels}, of which there may be none."""
     gaps = panels.by_subject("gap/([^/]+/){3}[^/]+")
     overlaps = panels.by_subject("overlap/([^/]+/){3}[^/]+")

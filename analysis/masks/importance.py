@@ -14,7 +14,7 @@ from analysis.records.network_names import GOOD, STOPPING
 from analysis.records.root import Root
 from lottery_ray import streams
 from lottery_ray.experiment import masks
-from lottery_ray.experiment.masks import Mask
+from lottery_ray.experiment.masks import Mask, read_masks
 from lottery_ray.experiment.nodes import Search
 
 CELL = ["component", "layer", "index"]
@@ -35,15 +35,15 @@ def importances(root: Root) -> pd.DataFrame:
     rows: list[Row] = []
     for record in root.of(Search):
         if "states.arrow" in record.artifacts:
-            states = masks.read(root.artifact(record, "states.arrow"))
+            states = read_masks(root.artifact(record, "states.arrow"))
             first = masks.from_table(states.filter(pa.array(states["step"].to_numpy() == 0)))
-            good = masks.from_table(masks.read(root.artifact(record, "mask.arrow")))
+            good = masks.from_table(read_masks(root.artifact(record, "mask.arrow")))
             place = record.labels["task"], root.methods[record.key], record.labels["seed"]
             rows += _rows(*place, first, good)
     if not root.of(Search):
         for file in root.masks():
             if file.network == GOOD and file.size == STOPPING:
-                mask = masks.from_table(masks.read(file.path))
+                mask = masks.from_table(read_masks(file.path))
                 rows += _rows(file.task, file.method, file.seed, mask, mask)
     return pd.DataFrame(rows, columns=COLUMNS)
 

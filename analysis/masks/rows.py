@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment import masks
+from lottery_ray.experiment.masks import read_masks
 
 
 class Row(NamedTuple):
@@ -44,7 +44,7 @@ def mask_rows(path: Path) -> list[Row]:
 
     Raises InputError if it is no mask file.
     """
-    table = masks.read(path)
+    table = read_masks(path)
     columns = (table[name].to_pylist() for name in ("component", "layer", "name", "shape"))
     found = [
         Row(component, layer, name, tuple(shape), *place)

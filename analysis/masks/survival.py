@@ -10,8 +10,9 @@ from analysis.masks.groups import PLACE, by_place
 from analysis.records.method_names import MAGNITUDE
 from analysis.records.root import MaskFile, Root
 from lottery_ray.experiment import masks
+from lottery_ray.experiment.masks import read_masks
 from lottery_ray.experiment.nodes import Finetune
-from lottery_ray.inputs.architectures import ADAPTERS, RECORDED, Adapter
+from lottery_ray.inputs.architectures import ADAPTERS, RECORDED_ADAPTERS, Adapter
 
 CELL = ["component", "layer", "index"]
 Cell = tuple[str, int, int]
@@ -30,7 +31,7 @@ def heads_of_a_layer(root: Root) -> int | None:
 
 
 def _mask(file: MaskFile) -> masks.Mask:
-    return masks.from_table(masks.read(file.path))
+    return masks.from_table(read_masks(file.path))
 
 
 def survival_by_mask(files: Sequence[MaskFile], heads: int | None) -> pd.DataFrame:
@@ -46,7 +47,7 @@ def survival_by_mask(files: Sequence[MaskFile], heads: int | None) -> pd.DataFra
         for seed, file in by_seed.items():
             structured = file.method.base != MAGNITUDE.base
             if structured or heads:
-                cells = _whole(file) if structured else weight_shares(masks.read(file.path), heads or 0)
+                cells = _whole(file) if structured else weight_shares(read_masks(file.path), heads or 0)
                 rows += [(*place, seed, *cell, share) for cell, share in cells.items()]
     return pd.DataFrame(rows, columns=[*PLACE, "seed", *CELL, "kept"])
 
@@ -65,7 +66,7 @@ def weight_shares(table: pa.Table, heads: int) -> dict[Cell, float]:
     the weights of a model with an adapter. Counted packed, but for the columns."""
     survive: dict[Cell, int] = {}
     of: dict[Cell, int] = {}
-    modules = _modules([*ADAPTERS.values(), *RECORDED])
+    modules = _modules([*ADAPTERS.values(), *RECORDED_ADAPTERS])
     for row in masks.scalars(table):
         layer, shape = row["layer"].as_py(), tuple(row["shape"].as_py())
         for component, index, flags in _pieces(

@@ -13,7 +13,8 @@ from analysis.records.network_names import GOOD, RANDOM, STOPPING
 from analysis.records.root import Root
 from analysis.scores.statistics import INTERVAL_COLUMNS, Verdict, by_seed, t_interval, verdict
 from lottery_ray.experiment import masks
-from lottery_ray.inputs.tasks import order
+from lottery_ray.experiment.masks import read_masks
+from lottery_ray.inputs.tasks import task_order
 
 MASK = ["task", "method", "versus", "component", "seed", "n", "kept", "versus_kept", "both"]
 MASK += ["jaccard", "chance"]
@@ -44,7 +45,7 @@ def masks_of_choices(root: Root) -> pd.DataFrame:
         for (task, seed, other), file in files.items():
             if other != method or (task, seed, plain) not in files:
                 continue
-            found = masks.overlaps(masks.read(file.path), masks.read(files[task, seed, plain].path))
+            found = masks.overlaps(read_masks(file.path), read_masks(files[task, seed, plain].path))
             for component in (name for name in method.components if name in found):
                 pair = found[component]
                 sizes = (pair.n, pair.a, pair.b)
@@ -68,7 +69,9 @@ def mask_summary(pairs: pd.DataFrame, overlaps: pd.DataFrame) -> pd.DataFrame:
 
 
 def _by_task(table: pd.DataFrame) -> pd.DataFrame:
-    return table.sort_values("task", key=lambda tasks: tasks.map(order), kind="stable", ignore_index=True)
+    return table.sort_values(
+        "task", key=lambda tasks: tasks.map(task_order), kind="stable", ignore_index=True
+    )
 
 
 def scores_of_choices(scores: pd.DataFrame, gaps: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from analysis.records.network_names import FULL_MODEL, MAJORITY, STOPPING, WHOLE
 from analysis.records.root import Root
 from analysis.scores.scores import MEASURES
 from analysis.scores.statistics import INTERVAL_COLUMNS, NETWORK_COLUMNS, Interval
-from lottery_ray.inputs.tasks import order
+from lottery_ray.inputs.tasks import task_order
 from lottery_ray.storage.published import Published
 from lottery_ray.storage.store import Record
 
@@ -55,7 +55,7 @@ def _named(root: Root, record: Record) -> Named:
 
 def _place(row: dict[str, Any]) -> tuple[Any, ...]:
     measure = MEASURES.index(row["measure"])
-    return order(row["task"]), row["method"], row["network"], measure
+    return task_order(row["task"]), row["method"], row["network"], measure
 
 
 def published_tasks(root: Root) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from lottery_ray.experiment.nodes import KINDS, SUPER, Finetune, Start
-from lottery_ray.inputs.tasks import known, title
+from lottery_ray.inputs.tasks import known_tasks, title
 from lottery_ray.storage.store import Record
 
 FULL_MODELS: dict[Start, str] = {
@@ -98,7 +98,7 @@ class NetworkName:
         places = [("majority", None), *full, *((kind, None) for kind in KINDS)]
         own = self.kind, self.start if self.kind == "full" else None
         place = places.index(own) if own in places else len(places)
-        tasks = [None, *known()]
+        tasks = [None, *known_tasks()]
         # one of a root that has no record of it is the last
         from_task = tasks.index(self.source) if self.source in tasks else len(tasks)
         return place, from_task, self.is_control, str(self)

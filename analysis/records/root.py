@@ -19,11 +19,10 @@ from lottery_ray.errors import InputError
 from lottery_ray.experiment.graph import Node
 from lottery_ray.experiment.nodes import Finetune, NullDraws, Search, Ticket
 from lottery_ray.inputs import architectures as adapters
-from lottery_ray.inputs import tasks
-from lottery_ray.inputs.tasks import TASKS, Metric, Task
-from lottery_ray.inputs.tasks import order as task_order
-from lottery_ray.storage import recorded
+from lottery_ray.inputs.architectures import RECORDED_ADAPTERS
+from lottery_ray.inputs.tasks import RECORDED_TASKS, TASKS, Metric, Task, task_order
 from lottery_ray.storage.published import Published
+from lottery_ray.storage.recorded import added_architecture, from_identity
 from lottery_ray.storage.store import Record, Store
 
 
@@ -123,8 +122,8 @@ def read_root(store: Store, copies: Path, only: Sequence[str] = ()) -> Root:
     _check_parents(records)
     one_study.check(store.uri, records, only)
     own_tasks = _own_tasks(records)
-    tasks.RECORDED.update(own_tasks)
-    adapters.RECORDED.update(_own_adapters(records))
+    RECORDED_TASKS.update(own_tasks)
+    RECORDED_ADAPTERS.update(_own_adapters(records))
     methods = _methods(records)
     networks = _networks(records, methods)
 
@@ -146,7 +145,7 @@ def _own_tasks(records: tuple[Record, ...]) -> dict[str, Task]:
     """The user's own tasks that its fine-tuned models are of, by name."""
     return {
         record.labels["task"]: replace(
-            recorded.value(record.identity["own_task"]), title=record.labels["task_title"]
+            from_identity(record.identity["own_task"]), title=record.labels["task_title"]
         )
         for record in records
         if "own_task" in record.identity
@@ -156,7 +155,7 @@ def _own_tasks(records: tuple[Record, ...]) -> dict[str, Task]:
 def _own_adapters(records: tuple[Record, ...]) -> set[adapters.Adapter]:
     """Of the architectures that the user added."""
     models = [record for record in records if is_of(record, Finetune)]
-    return {own.adapter for own in map(recorded.architecture, models) if own}
+    return {own.adapter for own in map(added_architecture, models) if own}
 
 
 def _methods(records: tuple[Record, ...]) -> dict[str, MethodName]:

@@ -9,7 +9,7 @@ from analysis.records.network_names import WHOLE
 from analysis.records.root import Root
 from analysis.scores import dev_sets as devset
 from lottery_ray.experiment.nodes import Finetune, Ticket
-from lottery_ray.inputs.tasks import order
+from lottery_ray.inputs.tasks import task_order
 from lottery_ray.storage.store import Record
 
 SCORE = ["task", "metric", "seed", "method", "size", "network", "kind", "draw", "measure", "score", "se"]
@@ -47,7 +47,7 @@ def scores(root: Root) -> pd.DataFrame:
 def _place(row: dict[str, Any]) -> tuple[Any, ...]:
     """Where a score stands in tables: by task, method, size, network, measure and seed."""
     return (
-        order(row["task"]),
+        task_order(row["task"]),
         *(row[name] for name in ("method", "size", "network")),
         MEASURES.index(row["measure"]),
         row["seed"],

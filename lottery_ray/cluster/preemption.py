@@ -20,7 +20,7 @@ import psutil
 from lottery_ray.errors import InputError
 from lottery_ray.machine import NOTICE
 
-INTERVAL = 5.0
+SECONDS_BETWEEN_LOOKS = 5.0
 """Seconds between two looks, as AWS recommends."""
 
 
@@ -52,7 +52,7 @@ def gcp(url: str) -> bool:
 def _ask(url: str, method: str, headers: dict[str, str]) -> str:
     # a proxy would answer for another machine
     direct = build_opener(ProxyHandler({}))
-    with direct.open(Request(url, method=method, headers=headers), timeout=INTERVAL) as response:
+    with direct.open(Request(url, method=method, headers=headers), timeout=SECONDS_BETWEEN_LOOKS) as response:
         return str(response.read().decode()).strip()
 
 
@@ -123,7 +123,7 @@ def watch(cloud: Cloud, here: Raylet) -> None:
         if noticed:
             leave(here, cloud.grace)
             return
-        time.sleep(INTERVAL)
+        time.sleep(SECONDS_BETWEEN_LOOKS)
 
 
 def leave(here: Raylet, grace: int) -> None:

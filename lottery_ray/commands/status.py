@@ -43,7 +43,7 @@ def status(
     try:
         store = Store.open(root)
         if watch and console.is_terminal:
-            follow(store, console)
+            _follow(store, console)
         view, runs, recorded = seen(store)
         name = shlex.quote(store.absolute)
         then = f"status.py {name} --watch" if runs else f"report.py {name}" if recorded else "sweep.py --help"
@@ -56,7 +56,7 @@ def status(
         return 130
 
 
-def follow(store: Store, console: Console) -> None:
+def _follow(store: Store, console: Console) -> None:
     """Until no sweep runs."""
     with Live(console=console, auto_refresh=False, transient=True) as live:
         while True:

@@ -26,6 +26,7 @@ from lottery_ray import running
 from lottery_ray.errors import InputError
 from lottery_ray.experiment.study import PRESETS, Site, Study
 from lottery_ray.scheduling import dry_run
+from lottery_ray.scheduling.dry_run import choices_table
 from lottery_ray.scheduling.forecast import from_records
 from lottery_ray.storage.store import Record, Store
 from lottery_ray.terminal import at_work, flags_of_one, show_error
@@ -55,7 +56,7 @@ class How:
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepFlags:
     """A study, where to run it, and how. The flags of the study have no prefix, and come first in --help."""
 
     how: Annotated[How, tyro.conf.arg(name="run"), tyro.conf.OmitArgPrefixes]
@@ -67,7 +68,7 @@ class Sweep:
 def main() -> int:
     """Exit status."""
     presets = {
-        name: (one.help, Sweep(How(), one.site, UNTRACKED, one.study)) for name, one in PRESETS.items()
+        name: (one.help, SweepFlags(How(), one.site, UNTRACKED, one.study)) for name, one in PRESETS.items()
     }
     sweep = flags_of_one(presets, __doc__)
     console = Console(soft_wrap=True, highlight=False, markup=False)
@@ -78,7 +79,7 @@ def main() -> int:
         return 2
 
 
-def _run(sweep: Sweep, console: Console) -> int:
+def _run(sweep: SweepFlags, console: Console) -> int:
     _check(sweep)
     how, study, site, tracking = sweep.how, sweep.study, sweep.site, sweep.tracking
     if how.dry_run:
@@ -90,7 +91,7 @@ def _run(sweep: Sweep, console: Console) -> int:
     return running.run_study(study, site, console, tracking, debug=how.debug, pdb=how.pdb, report=report)
 
 
-def _check(sweep: Sweep) -> None:
+def _check(sweep: SweepFlags) -> None:
     """Raises InputError for what does not depend on the study."""
     site = sweep.site
     for flag, value, least in (
@@ -116,7 +117,7 @@ def _check(sweep: Sweep) -> None:
         raise InputError("--pdb: belongs to --debug or --node; add one of them.")
 
 
-def _show_plan(sweep: Sweep, console: Console) -> None:
+def _show_plan(sweep: SweepFlags, console: Console) -> None:
     planned = running.planned_with(sweep.study, console)
     found = _records(sweep.site.root, console)
     forecast = from_records(found.values())
@@ -129,7 +130,7 @@ def _show_plan(sweep: Sweep, console: Console) -> None:
             forecast.calibrate(canary.finetune, calibration)
     if sweep.how.list_nodes:
         dry_run.list_nodes(planned, found.keys(), console)
-    console.print(dry_run.choices(sweep.study))
+    console.print(choices_table(sweep.study))
     dry_run.show_few_held_out(sweep.study, console)
     console.print(dry_run.by_kind(planned, found.keys()))
     missing = [node for node in planned.nodes if node.key not in found]

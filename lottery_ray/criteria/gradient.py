@@ -21,14 +21,14 @@ from lottery_ray.inputs.tasks import Task
 from lottery_ray.networks.batches import Packed, batches_by_length, pack
 from lottery_ray.networks.network import Gates, Network, full_gates
 from lottery_ray.training.micro_batches import MicroBatch, each_once
-from lottery_ray.training.scoring import SCORED_TOGETHER, ByRows, example_losses, in_order
+from lottery_ray.training.scoring import SCORED_TOGETHER, ByRows, by_row, example_losses
 
 Gradients = tuple[torch.Tensor, torch.Tensor]
 """Of a loss by the gates of heads and of MLPs."""
 
 
 @dataclass(frozen=True)
-class Scored:
+class UnderMask:
     """What examples are scored with: a network on its device, under a mask of gates with one row."""
 
     network: Network
@@ -45,7 +45,7 @@ class Scored:
         heads: np.ndarray,
         mlps: np.ndarray,
         device: torch.device,
-    ) -> "Scored":
+    ) -> "UnderMask":
         """heads: bool (layers, heads); mlps: bool (layers,). The network's weights are frozen."""
         network.eval().requires_grad_(False)
         return cls(network, encoded, task, full_gates(heads, mlps, device))
@@ -82,7 +82,7 @@ def predict_with_importance(
     of masked ones. network: on its device. heads: bool (layers, heads); mlps: bool (layers,). method: which
     importance, and what heads are normalised over. micro_batch: what fits into memory, as far as it is known;
     the batches of cumulative importance stay what they are."""
-    scored = Scored.under(network, encoded, task, heads, mlps, accelerator.device)
+    scored = UnderMask.under(network, encoded, task, heads, mlps, accelerator.device)
     micro_batch = micro_batch or MicroBatch()
     none = [torch.zeros_like(gate[0], dtype=torch.float64) for gate in (scored.mask.heads, scored.mask.mlps)]
     sums = _Sums(none, [total.clone() for total in none])
@@ -96,10 +96,10 @@ def predict_with_importance(
             each_once(rows, micro_batch, _add_magnitudes, scored, sums)
     head_scores, mlp_scores = ((total / len(encoded)).cpu().numpy() for total in sums.magnitudes)
     over = heads if method.layer_norm == "survivors" else np.ones_like(heads)
-    return in_order(sums.logits), Importance(normalised(head_scores, over), mlp_scores)
+    return by_row(sums.logits), Importance(normalised(head_scores, over), mlp_scores)
 
 
-def _add_magnitudes(rows: np.ndarray, scored: Scored, sums: _Sums) -> None:
+def _add_magnitudes(rows: np.ndarray, scored: UnderMask, sums: _Sums) -> None:
     """Of every example's own gradient."""
     logits, gradients = _by_gates(scored, scored.batch(rows), len(rows), 1)
     for total, gradient in zip(sums.magnitudes, gradients, strict=True):
@@ -107,7 +107,7 @@ def _add_magnitudes(rows: np.ndarray, scored: Scored, sums: _Sums) -> None:
     sums.logits.append((rows, logits))
 
 
-def _add_gradients(rows: np.ndarray, scored: Scored, sums: _Sums, size: int) -> None:
+def _add_gradients(rows: np.ndarray, scored: UnderMask, sums: _Sums, size: int) -> None:
     """Of the mean loss of a batch of this size, to which these rows contribute."""
     logits, gradients = _by_gates(scored, scored.batch(rows), 1, size)
     for total, gradient in zip(sums.gradients, gradients, strict=True):
@@ -127,22 +127,22 @@ def predict_with_gradients(
     """Logits float32 (n, classes) of the network under a mask, and the derivatives of every example's loss by
     every gate, those of masked ones too, float32 (n, layers, heads) and (n, layers): all in the order of
     `encoded`."""
-    scored = Scored.under(network, encoded, task, heads, mlps, accelerator.device)
+    scored = UnderMask.under(network, encoded, task, heads, mlps, accelerator.device)
     micro_batch = micro_batch or MicroBatch()
     found: tuple[ByRows, ByRows, ByRows] = [], [], []
     for rows in batches_by_length(encoded, SCORED_TOGETHER):
         each_once(rows, micro_batch, _add_each, scored, found)
-    logits, by_heads, by_mlps = map(in_order, found)
+    logits, by_heads, by_mlps = map(by_row, found)
     return logits, by_heads, by_mlps
 
 
-def _add_each(rows: np.ndarray, scored: Scored, found: tuple[ByRows, ByRows, ByRows]) -> None:
+def _add_each(rows: np.ndarray, scored: UnderMask, found: tuple[ByRows, ByRows, ByRows]) -> None:
     logits, gradients = _by_gates(scored, scored.batch(rows), len(rows), 1)
     for seen, of_rows in zip(found, (logits, *gradients), strict=True):
         seen.append((rows, of_rows.float()))
 
 
-def _by_gates(scored: Scored, batch: Packed, count: int, size: int) -> tuple[torch.Tensor, Gradients]:
+def _by_gates(scored: UnderMask, batch: Packed, count: int, size: int) -> tuple[torch.Tensor, Gradients]:
     """Logits float (B, classes), and the derivatives of the sum of the losses, over `size`, by gates with
     `count` rows: one for each example, or one for all."""
     gates = Gates(

@@ -82,7 +82,7 @@ def _flat(tensors: list[torch.Tensor]) -> np.ndarray:
     return found
 
 
-def importance(name: str, sha256: str | None, look: Look) -> Importance:
+def own_importance(name: str, sha256: str | None, look: Look) -> Importance:
     """By a user's own criterion. Raises ValueError, in words, if what it returns cannot rank."""
     found = added(CRITERIA, name, sha256).function(look)
     if not isinstance(found, Importance):
@@ -95,7 +95,7 @@ def importance(name: str, sha256: str | None, look: Look) -> Importance:
     )
 
 
-def weight_scores(name: str, sha256: str | None, look: WeightLook) -> np.ndarray:
+def own_weight_scores(name: str, sha256: str | None, look: WeightLook) -> np.ndarray:
     """float32 (weights,), by a user's own criterion. Raises ValueError, in words, if what it returns cannot
     rank."""
     found = added(WEIGHT_CRITERIA, name, sha256).function(look)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from lottery_ray.experiment.graph import Node, title
+from lottery_ray.experiment.graph import Node, node_title
 from lottery_ray.experiment.plan import Plan
 from lottery_ray.experiment.study import Site
 from lottery_ray.scheduling.budget import Budget
@@ -49,7 +49,7 @@ def run_plan(
         if allowed.used_up or not allowed.fits(expected, units):
             progress.stopped = allowed.too_little_for(expected, units)
             return
-        progress.console.print(f"{title(node)} ({node.key})", highlight=False)
+        progress.console.print(f"{node_title(node)} ({node.key})", highlight=False)
         progress.started(node)
         with _counted(allowed, expected, units):
             run_node(node, settings)

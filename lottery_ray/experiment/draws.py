@@ -28,7 +28,7 @@ RELEASED_TASKS = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", 
 PAPER_SEEDS = (1337, 42, 86, 71, 166)
 
 
-def draw(kind: str, goods: Sequence[Mask], rng: np.random.Generator, rule: Rule = "exact") -> Mask:
+def draw_mask(kind: str, goods: Sequence[Mask], rng: np.random.Generator, rule: Rule = "exact") -> Mask:
     """The mask of a ticket, of the size of the good one, or of super's.
 
     goods: the good masks of its sources: one, or for super-survivors every seed's.

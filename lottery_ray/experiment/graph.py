@@ -109,7 +109,7 @@ def labels(node: Node) -> dict[str, Any]:
     return dict.fromkeys(LABELS) | {"stage": node.stage} | node.named()
 
 
-def title(node: Node) -> str:
+def node_title(node: Node) -> str:
     """A short name for people, such as "ticket sst2 seed 42 structured random 0"."""
     flat = labels(node)
     search: Any = node.search

@@ -166,12 +166,12 @@ def scalars(table: pa.Table) -> Iterable[dict[str, Any]]:
     )
 
 
-def write(table: pa.Table, path: Path) -> None:
+def write_masks(table: pa.Table, path: Path) -> None:
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
 
 
-def read(path: Path) -> pa.Table:
+def read_masks(path: Path) -> pa.Table:
     """The table of a mask file, mapped into memory.
 
     Raises InputError, naming the file, if it is no whole mask table of this format.

@@ -100,7 +100,7 @@ class Finetune(Node):
 
     VERSION = 2
     stage = "finetune"
-    runs = "lottery_ray.trial.finetune:finetune"
+    runs = "lottery_ray.trial.finetune:finetune_node"
     columns: ClassVar = {
         "score": "dev score",
         "pruning_score": "dev score that drives searches",
@@ -254,7 +254,7 @@ class Ticket(OfModel):
 
     VERSION = 1
     stage = "ticket"
-    runs = "lottery_ray.trial.ticket:ticket"
+    runs = "lottery_ray.trial.ticket:ticket_node"
     columns: ClassVar = {
         "pruned": "dev score of the mask on the fine-tuned weights",
         "retrained": "dev score after retraining",
@@ -323,7 +323,7 @@ class NullDraws(OfModel):
 
     VERSION = 1
     stage = "nulls"
-    runs = "lottery_ray.trial.null_draws:null_draws"
+    runs = "lottery_ray.trial.null_draws:null_draws_node"
     columns: ClassVar = {
         "good": "dev score of the good mask, pruned",
         "scores": "of every draw, pruned",

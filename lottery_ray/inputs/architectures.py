@@ -142,7 +142,7 @@ ADAPTERS = {
 
 OWN: dict[str, "Architecture"] = {}
 """Those of `ADAPTERS` that users added, by model_type."""
-RECORDED: set[Adapter] = set()
+RECORDED_ADAPTERS: set[Adapter] = set()
 """Adapters of users as the records of a root have them, which say what a mask's rows are of."""
 
 REFUSED = {

@@ -85,22 +85,22 @@ EMBEDDED = {
 
 TASKS = GLUE | EMBEDDED
 """All that can be run: `extending.add_task` adds to them."""
-RECORDED: dict[str, Task] = {}
+RECORDED_TASKS: dict[str, Task] = {}
 """Tasks of users as the records of a root have them, for their titles and the names of their metrics: a
 report has no use for what defined them."""
 
 
-def known() -> dict[str, Task]:
+def known_tasks() -> dict[str, Task]:
     """By name, in the order of tables."""
-    return TASKS | RECORDED
+    return TASKS | RECORDED_TASKS
 
 
 def title(name: str) -> str:
     """A task as tables and figures show it; one that others name, as they name it."""
-    return known()[name].title if name in known() else name
+    return known_tasks()[name].title if name in known_tasks() else name
 
 
-def order(name: str) -> tuple[int, str]:
+def task_order(name: str) -> tuple[int, str]:
     """Where a task stands in tables: as in the paper, then unknown ones by name."""
     names = [*GLUE, *EMBEDDED]
     return (names.index(name) if name in names else len(names)), name
@@ -108,10 +108,10 @@ def order(name: str) -> tuple[int, str]:
 
 def metric_name(name: str) -> str:
     """How a task is scored, in words; nothing of an unknown one."""
-    return METRIC_NAMES[known()[name].metric] if name in known() else ""
+    return METRIC_NAMES[known_tasks()[name].metric] if name in known_tasks() else ""
 
 
-def score(metric: Metric, labels: np.ndarray, logits: np.ndarray) -> float:
+def task_score(metric: Metric, labels: np.ndarray, logits: np.ndarray) -> float:
     """The reported dev score.
 
     labels: (examples,) float or int; logits: (examples, classes), or (examples, 1) for a regression.
@@ -136,7 +136,7 @@ def pruning_score(metric: Metric, labels: np.ndarray, logits: np.ndarray) -> flo
     """The dev score that drives a search: the reported one, but for regressions the mean of Pearson
     and Spearman, as the paper's released code has it (glue_metrics.py of its repository)."""
     if metric != "pearson":
-        return score(metric, labels, logits)
+        return task_score(metric, labels, logits)
     from scipy.stats import rankdata
 
     spearman = _correlation(rankdata(labels), rankdata(logits[:, 0]))

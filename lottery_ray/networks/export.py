@@ -10,13 +10,14 @@ from transformers.models.auto import AutoModelForSequenceClassification
 
 from lottery_ray.errors import InputError
 from lottery_ray.experiment import masks
-from lottery_ray.experiment.masks import Mask
+from lottery_ray.experiment.masks import Mask, read_masks
 from lottery_ray.experiment.nodes import Ticket
 from lottery_ray.inputs.architectures import ADAPTERS
-from lottery_ray.networks import released, weights
+from lottery_ray.networks import released
 from lottery_ray.networks.network import Network
 from lottery_ray.networks.pruning import kept_weights, prune
-from lottery_ray.storage import recorded
+from lottery_ray.networks.weights import load_network
+from lottery_ray.storage.recorded import added_architecture
 from lottery_ray.storage.store import Record, Store
 
 MODEL_ARTIFACTS = ("config.json", "model.safetensors", "mask.arrow", "predictions.arrow")
@@ -36,7 +37,7 @@ def export_ticket(root: str, key: str, folder: Path, *, retrained: bool) -> Reco
     full = store.read(ticket.identity["finetune"])
     if full is None:
         raise InputError(f"The fine-tuned model {ticket.identity['finetune']} of this ticket has no record.")
-    if own := recorded.architecture(full):
+    if own := added_architecture(full):
         ADAPTERS.setdefault(own.model_type, own.adapter)
     if retrained and not any(name.startswith("retrained/") for name in ticket.artifacts):
         raise InputError(
@@ -45,11 +46,11 @@ def export_ticket(root: str, key: str, folder: Path, *, retrained: bool) -> Reco
         )
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="lottery_ray_") as copies:
-        mask = masks.from_table(masks.read(store.fetch(ticket, "mask.arrow", Path(copies) / "mask")))
+        mask = masks.from_table(read_masks(store.fetch(ticket, "mask.arrow", Path(copies) / "mask")))
         if retrained:
-            network = weights.load(_fetched(store, ticket, Path(copies), "retrained/"))
+            network = load_network(_fetched(store, ticket, Path(copies), "retrained/"))
         else:
-            network = weights.load(_fetched(store, full, Path(copies), ""))
+            network = load_network(_fetched(store, full, Path(copies), ""))
             if ticket.identity.get("removal") == "released":
                 released.lose_output_bias(network, mask)
             prune(network, mask)

@@ -14,7 +14,7 @@ from transformers.models.auto import AutoModelForSequenceClassification
 
 from lottery_ray.errors import InputError
 from lottery_ray.experiment import masks
-from lottery_ray.experiment.masks import Mask
+from lottery_ray.experiment.masks import Mask, read_masks, write_masks
 from lottery_ray.inputs.architectures import ADAPTERS
 from lottery_ray.inputs.tasks import Task
 from lottery_ray.networks.network import Network, linears
@@ -23,7 +23,9 @@ from lottery_ray.networks.pruning import prune, weights_kept
 from lottery_ray.streams import seed
 
 
-def initial(folder: Path, task: Task, node_seed: int, start: Literal["pretrained", "random"]) -> Network:
+def initial_network(
+    folder: Path, task: Task, node_seed: int, start: Literal["pretrained", "random"]
+) -> Network:
     """The network that training starts from. What the checkpoint lacks (the classifier) is drawn from
     (task, seed, "classifier"), so that it is the same for the full model and all its tickets.
 
@@ -77,7 +79,7 @@ class Saved:
     weights: dict[str, torch.Tensor]
 
 
-def read(folder: Path) -> Saved:
+def read_saved(folder: Path) -> Saved:
     """A network that `save` left whole."""
     return Saved(AutoConfig.from_pretrained(folder), load_file(folder / "model.safetensors"))
 
@@ -90,7 +92,7 @@ def restored(saved: Saved) -> Network:
     return network
 
 
-def save(network: Network, folder: Path, mask: Mask | None = None) -> None:
+def save_network(network: Network, folder: Path, mask: Mask | None = None) -> None:
     """As config.json and model.safetensors, with the mask of a pruned network as mask.arrow."""
     if mask is None:
         network.save(folder)
@@ -102,27 +104,27 @@ def save(network: Network, folder: Path, mask: Mask | None = None) -> None:
         folder / "model.safetensors",
     )
     whose: dict[str, Any] = {"task": "", "seed": 0, "method": "", "kind": "", "size": "", "draw": 0}
-    masks.write(masks.to_table(mask, "", whose), folder / "mask.arrow")
+    write_masks(masks.to_table(mask, "", whose), folder / "mask.arrow")
 
 
-def load(folder: Path) -> Network:
+def load_network(folder: Path) -> Network:
     """A fine-tuned network, as `save` left it: a pruned one is compacted, gated or weight-masked as it was.
 
     Raises InputError if its mask is not whole.
     """
-    saved = read(folder)
+    saved = read_saved(folder)
     if not (folder / "mask.arrow").exists():
         return restored(saved)
     network, weights = skeleton(saved.config), saved.weights
     whole = {name: value.shape for name, value in network.model.state_dict().items()}
     gated = whole == {name: value.shape for name, value in weights.items()}
-    mask = masks.from_table(masks.read(folder / "mask.arrow"))
+    mask = masks.from_table(read_masks(folder / "mask.arrow"))
     prune(network, mask, "gated" if gated else "compacted")
     network.model.load_state_dict(weights)
     return network
 
 
-def architecture(network: Network) -> dict[str, int]:
+def architecture_sizes(network: Network) -> dict[str, int]:
     """What the sizes of its subnetworks are shares of: layers, heads (of a layer), head_size, and numbers of
     weights: head_weights (of one head), mlp_weights (of one MLP), encoder_weights (all prunable ones) and
     parameters (all)."""

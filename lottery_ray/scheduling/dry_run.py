@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from lottery_ray.experiment.checks import few_held_out
-from lottery_ray.experiment.graph import Node, in_order, title
+from lottery_ray.experiment.graph import Node, in_order, node_title
 from lottery_ray.experiment.plan import Plan
 from lottery_ray.experiment.study import PRESETS, Site, Study, flat_choices
 from lottery_ray.scheduling.costs import Canary, canaries
@@ -25,7 +25,7 @@ def list_nodes(planned: Plan, done: Set[str], console: Console) -> None:
     """A line for each. done: keys."""
     for node in planned.nodes:
         state = "done  " if node.key in done else "to run"
-        console.print(f"{state}  {node.key}  {title(node)}", markup=False)
+        console.print(f"{state}  {node.key}  {node_title(node)}", markup=False)
 
 
 def count_by_stage(nodes: Iterable[Node], done: Set[str]) -> dict[str, tuple[int, int]]:
@@ -112,7 +112,7 @@ def show_few_held_out(study: Study, console: Console) -> None:
         )
 
 
-def choices(study: Study) -> Table:
+def choices_table(study: Study) -> Table:
     """Every choice in which the presets paper and paper-as-released differ, and this study's."""
     words = "\nWhere the paper's released code differs from its text or from sound practice"
     table = Table(title=words, title_justify="left", box=None, pad_edge=False)

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.graph import key, title
+from lottery_ray.experiment.graph import key, node_title
 from lottery_ray.scheduling.progress import SweepProgress
 from lottery_ray.storage.store import Store
 
@@ -82,7 +82,7 @@ class Journal:
         self._thread = threading.Thread(target=self._keep_writing, daemon=True)
 
     def __enter__(self) -> "Journal":
-        nodes = [Planned(node.key, node.stage, title(node)) for node in self.progress.nodes]
+        nodes = [Planned(node.key, node.stage, node_title(node)) for node in self.progress.nodes]
         self.store.write_json(f"sweeps/{self.name}/plan.json", [asdict(node) for node in nodes])
         self._write(None)
         self._thread.start()
@@ -108,7 +108,7 @@ class Journal:
             begun=self.begun,
             heard=now,
             running={key(node): now - time.monotonic() + since for node, since in running.items()},
-            failures=tuple(Failed(title(f.node), f.cause, f.log, key(f.node)) for f in failures),
+            failures=tuple(Failed(node_title(f.node), f.cause, f.log, key(f.node)) for f in failures),
             dropped=len(self.progress.dropped),
             seconds_left=self.progress.seconds_left(),
             ended=ended,

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.graph import Node, key, parents, title
+from lottery_ray.experiment.graph import Node, key, node_title, parents
 from lottery_ray.experiment.plan import Plan
 
 REPLAY = "A replay runs that node alone, without Ray; add --pdb to stop where the exception was raised."
@@ -40,8 +40,8 @@ def check_parents(node: Node, recorded: Set[str], root: str) -> None:
     for parent in parents(node):
         if key(parent) not in recorded:
             raise InputError(
-                f"--node {key(node)}: {title(node)} needs {title(parent)}, which is not done in {root}. Run"
-                f" --node {key(parent)} first, or the same command without --node."
+                f"--node {key(node)}: {node_title(node)} needs {node_title(parent)}, which is not done in"
+                f" {root}. Run --node {key(parent)} first, or the same command without --node."
             )
 
 

@@ -13,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lottery_ray.experiment.graph import NODE_KINDS, Node, key, title
+from lottery_ray.experiment.graph import NODE_KINDS, Node, key, node_title
 from lottery_ray.experiment.nodes import Finetune
 from lottery_ray.scheduling.costs import Calibration, cost
 from lottery_ray.scheduling.forecast import Forecast, groups
@@ -85,7 +85,7 @@ class SweepProgress:
         self.done.add(node)
         self.forecast.learn(node, seconds)
         self._leave(node, -cost(node))
-        self._line(f"{title(node)} · {duration(seconds)}")
+        self._line(f"{node_title(node)} · {duration(seconds)}")
 
     def checked(self, node: Finetune, calibration: Calibration) -> None:
         """By its canary, which ran in its place."""
@@ -96,7 +96,7 @@ class SweepProgress:
     def died(self, node: Node) -> None:
         """Its process did, and it will run again."""
         self.running.pop(node, None)
-        self._line(f"{title(node)} · its process died, and it will run again")
+        self._line(f"{node_title(node)} · its process died, and it will run again")
 
     def failed(self, failure: Failure, dropped: list[Node]) -> None:
         """dropped: the descendants that can no longer run."""
@@ -105,7 +105,7 @@ class SweepProgress:
         self.dropped += dropped
         for gone in (failure.node, *dropped):
             self._leave(gone, -cost(gone))
-        said = f"FAILED {title(failure.node)} · {failure.cause}"
+        said = f"FAILED {node_title(failure.node)} · {failure.cause}"
         self._line(said)
         if self.console.is_terminal:
             self.console.print(said, style="red", highlight=False, soft_wrap=True, markup=False)

@@ -20,7 +20,7 @@ from lottery_ray.experiment import masks
 from lottery_ray.experiment.draws import PAPER_SEEDS
 from lottery_ray.experiment.effort import Examples, Rows
 from lottery_ray.experiment.graph import Node, labels
-from lottery_ray.experiment.masks import Component, Mask, Part
+from lottery_ray.experiment.masks import Component, Mask, Part, write_masks
 from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.identity import file_sha256
 from lottery_ray.inputs.tasks import TASKS
@@ -29,7 +29,7 @@ from lottery_ray.storage.store import Store
 
 MASK_COLUMNS = ("family", "task", "seed", "component", "layer", "index", "kept", "importance")
 SCORE_COLUMNS = ("setting", "task", "mean", "std_sample", "main_metric")
-COMPONENTS: dict[str, Component] = {"head": "heads", "mlp": "mlp"}
+PAPER_COMPONENTS: dict[str, Component] = {"head": "heads", "mlp": "mlp"}
 WIDTHS = {"heads": 12, "mlp": 1}
 
 FAMILIES = {
@@ -73,7 +73,7 @@ SETTINGS = {
 }
 """{setting, without "_retrained": method and network}"""
 
-BERT_BASE = {
+PAPER_NETWORK = {
     "layers": 12,
     "heads": 12,
     "head_size": 64,
@@ -181,7 +181,7 @@ def _read(path: Path, columns: tuple[str, ...], read: Any) -> pd.DataFrame:
 def _masks(path: Path) -> pd.DataFrame:
     """The rows of a mask file, their types checked."""
     frame = _read(path, MASK_COLUMNS, lambda path: pq.read_table(path).to_pandas())
-    if unknown := set(frame["component"].astype(object)) - set(COMPONENTS):
+    if unknown := set(frame["component"].astype(object)) - set(PAPER_COMPONENTS):
         raise InputError(f"{path}: component is {_few(unknown)} in some rows; it should be head or mlp.")
     for name in ("family", "task"):
         if frame[name].isna().any():
@@ -194,7 +194,7 @@ def _masks(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: kept is {_few(wrong)} in some rows; it should be true or false, 1 or 0.")
     whole = {name: values.astype(int) for name, values in numbers.items()}
     importance = _numbers(frame["importance"], f"{path}: importance")
-    component = frame["component"].map(COMPONENTS).astype(str)
+    component = frame["component"].map(PAPER_COMPONENTS).astype(str)
     return frame.assign(**whole, importance=importance, component=component)
 
 
@@ -219,7 +219,7 @@ def _families(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
     """{family: method and network}. One that is not known is the good network of a variant of its own."""
     found = {}
     for family, rows in table.groupby("family", sort=False, observed=True):
-        parts = tuple(part for part in COMPONENTS.values() if part in set(rows["component"]))
+        parts = tuple(part for part in PAPER_COMPONENTS.values() if part in set(rows["component"]))
         found[str(family)] = FAMILIES.get(str(family), (f"{BASES[parts]}, {family}", "good"))
     return found
 
@@ -227,11 +227,11 @@ def _families(table: pd.DataFrame) -> dict[str, tuple[str, str]]:
 def _mask(rows: pd.DataFrame, where: str) -> Mask:
     """Of one family, task and seed. Raises InputError if it is no mask of BERT-base, each component once."""
     parts = []
-    for component in COMPONENTS.values():
+    for component in PAPER_COMPONENTS.values():
         of_kind = rows[rows["component"] == component].sort_values(["layer", "index"])
         if of_kind.empty:
             continue
-        layers, width = BERT_BASE["layers"], WIDTHS[component]
+        layers, width = PAPER_NETWORK["layers"], WIDTHS[component]
         every = np.stack(np.unravel_index(np.arange(layers * width), (layers, width)), axis=1)
         if not np.array_equal(of_kind[["layer", "index"]].to_numpy(), every):
             raise InputError(
@@ -251,11 +251,11 @@ def _mask(rows: pd.DataFrame, where: str) -> Mask:
 def _write_mask(store: Store, node: Published, mask: Mask) -> None:
     attempt = begin(store, node)
     identity = {name: labels(node)[name] for name in masks.IDENTITY}
-    masks.write(masks.to_table(mask, node.key, identity), attempt.folder / "mask.arrow")
+    write_masks(masks.to_table(mask, node.key, identity), attempt.folder / "mask.arrow")
     result = {
         "sizes": masks.sizes(mask),
         "weights": _weights(mask),
-        "architecture": BERT_BASE,
+        "architecture": PAPER_NETWORK,
         "dev_tokens": TOKENS,
     }
     attempt.publish(result, {}, {})
@@ -266,11 +266,11 @@ def _weights(mask: Mask) -> dict[str, int]:
     that has no heads left, too."""
     removed = 0
     for part in mask:
-        each = BERT_BASE["head_weights" if part.component == "heads" else "mlp_weights"]
+        each = PAPER_NETWORK["head_weights" if part.component == "heads" else "mlp_weights"]
         removed += each * int((~part.kept).sum())
         if part.component == "heads" and not part.kept.any():
-            removed += BERT_BASE["heads"] * BERT_BASE["head_size"]
-    return {"kept": BERT_BASE["encoder_weights"] - removed, "of": BERT_BASE["encoder_weights"]}
+            removed += PAPER_NETWORK["heads"] * PAPER_NETWORK["head_size"]
+    return {"kept": PAPER_NETWORK["encoder_weights"] - removed, "of": PAPER_NETWORK["encoder_weights"]}
 
 
 def _scores(path: Path) -> tuple[list[tuple[Published, dict[str, Any]]], list[str]]:

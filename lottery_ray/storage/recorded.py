@@ -34,7 +34,7 @@ def nodes_of(records: Iterable[Record]) -> dict[Node, Record]:
     kept: dict[Node, Record] = {}
     for record in sorted(own, key=lambda record: stages.index(record.labels["stage"])):
         try:
-            node: Node = value(record.identity, found).as_recorded(record.result)
+            node: Node = from_identity(record.identity, found).as_recorded(record.result)
         except (KeyError, TypeError, AttributeError):
             continue
         if node.key == record.key:
@@ -47,22 +47,22 @@ NAMELESS = {"HubModel": {"name": ""}, "Task": {"title": ""}}
 """What is no part of what these are."""
 
 
-def architecture(model: Record) -> Architecture | None:
+def added_architecture(model: Record) -> Architecture | None:
     """The one that a user added for a fine-tuned model, if it is of such a one."""
     of = model.identity["model"]
-    own: Architecture | None = value(of.get("architecture")) if isinstance(of, dict) else None
+    own: Architecture | None = from_identity(of.get("architecture")) if isinstance(of, dict) else None
     return own
 
 
-def value(content: Any, found: Mapping[str, Node] = MappingProxyType({})) -> Any:
+def from_identity(content: Any, found: Mapping[str, Node] = MappingProxyType({})) -> Any:
     """What `nodes.identity` made this JSON of. found: the nodes of the keys in it."""
     if isinstance(content, dict):
-        inside = {name: value(item, found) for name, item in content.items()}
+        inside = {name: from_identity(item, found) for name, item in content.items()}
         kind, _ = inside.pop("type"), inside.pop("version", None)
         classes = PARTS | {each.__name__: each for each in NODE_KINDS.values()}
         return classes[kind](**NAMELESS.get(kind, {}), **inside)
     if isinstance(content, list):
-        return tuple(value(item, found) for item in content)
+        return tuple(from_identity(item, found) for item in content)
     if isinstance(content, str) and KEY.fullmatch(content):
         return found[content]
     return content

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.graph import Node, parents, title
+from lottery_ray.experiment.graph import Node, node_title, parents
 from lottery_ray.identity import digest, file_sha256
 from lottery_ray.storage.location import FIRST_ATTEMPTS, Location
 
@@ -215,7 +215,7 @@ class Store(Location):
         for parent in parents(node):
             record = self.read(parent.key)
             if record is None:
-                raise InputError(f"{title(node)} needs {title(parent)}, which has no record.")
+                raise InputError(f"{node_title(node)} needs {node_title(parent)}, which has no record.")
             found[parent] = record
         digests = {record.key: record.digest for record in found.values()}
         for parent, record in found.items():
@@ -223,8 +223,8 @@ class Store(Location):
                 # two parents must agree, too, on what only they have read
                 if digests.setdefault(ancestor, read) != read:
                     raise InputError(
-                        f"{title(parent)} ({record.key}) was made from another run of {ancestor} than the"
-                        " one now in the root. Run the study again, and it is made again."
+                        f"{node_title(parent)} ({record.key}) was made from another run of {ancestor} than"
+                        " the one now in the root. Run the study again, and it is made again."
                     )
         return found
 

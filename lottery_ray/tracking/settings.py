@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Literal
 
-from lottery_ray.experiment.graph import Node, labels, title
+from lottery_ray.experiment.graph import Node, labels, node_title
 from lottery_ray.storage.store import Store
 
 Mode = Literal["disabled", "offline", "online"]
@@ -83,4 +83,4 @@ def flat_result(result: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def node_slug(node: Node) -> str:
     """A name for people and for what takes no spaces; its key makes it the only one."""
-    return re.sub("[^A-Za-z0-9.]+", "-", f"{title(node)} {node.key}")
+    return re.sub("[^A-Za-z0-9.]+", "-", f"{node_title(node)} {node.key}")

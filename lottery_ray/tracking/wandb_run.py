@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment.graph import Node, labels, title
+from lottery_ray.experiment.graph import Node, labels, node_title
 from lottery_ray.storage.store import Record, Store
 from lottery_ray.tracking.artifacts import Artifact, for_wandb, left_by, read_from_outside
 from lottery_ray.tracking.settings import Mode, Tracking, node_config
@@ -39,7 +39,7 @@ AXIS = "step"
 NO_ANSWER = "did not respond|refused|reset|no such host|timeout|deadline|dial tcp|returned error [45]"
 """In what wandb says where the service could not be asked."""
 
-Table = tuple[Sequence[str], list[Any]]
+WandbTable = tuple[Sequence[str], list[Any]]
 """Columns, and rows, each of them a list."""
 
 _asks_again = 0.0
@@ -116,7 +116,11 @@ class WandbRun:
         self.run.log({AXIS: step, **values}, step=step)
 
     def show(
-        self, numbers: Mapping[str, float], tables: Mapping[str, Table], files: Mapping[str, Path], at: int
+        self,
+        numbers: Mapping[str, float],
+        tables: Mapping[str, WandbTable],
+        files: Mapping[str, Path],
+        at: int,
     ) -> None:
         """Numbers, tables, figures (PNG files) and pages (HTML files) by name, as they are at this point of
         the axis, at which the run may have been before."""
@@ -279,7 +283,7 @@ def run_of_node(
         warnings,
         spread,
         id=node.key,
-        name=title(node),
+        name=node_title(node),
         job_type=node.stage,
         tags=[word for word in words if word is not None],
         config=node_config(node),

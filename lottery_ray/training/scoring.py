@@ -8,7 +8,7 @@ from accelerate import Accelerator
 from torch.nn import functional as F
 
 from lottery_ray.inputs.encoding import Encoded
-from lottery_ray.inputs.tasks import Task, score
+from lottery_ray.inputs.tasks import Task, task_score
 from lottery_ray.networks.batches import batches_by_length, pack
 from lottery_ray.networks.network import Gates, Network
 from lottery_ray.training.micro_batches import MicroBatch, each_once
@@ -43,7 +43,7 @@ def predict(
     micro_batch = micro_batch or MicroBatch()
     for rows in batches_by_length(encoded, SCORED_TOGETHER):
         each_once(rows, micro_batch, _predict, network, encoded, accelerator.device, gates, logits)
-    return in_order(logits)
+    return by_row(logits)
 
 
 def _predict(
@@ -58,7 +58,7 @@ def _predict(
     logits.append((rows, network(batch, gates).float()))
 
 
-def in_order(found: ByRows) -> np.ndarray:
+def by_row(found: ByRows) -> np.ndarray:
     """(n, ...), by row. Raises FloatingPointError if training has diverged."""
     order = np.argsort(np.concatenate([rows for rows, _ in found]))
     ordered: np.ndarray = torch.cat([of_rows for _, of_rows in found]).cpu().numpy()[order]
@@ -82,4 +82,4 @@ class DevSet:
 
     def score(self, logits: np.ndarray) -> float:
         """The reported score of logits, (n, classes)."""
-        return score(self.task.metric, self.encoded.labels, logits)
+        return task_score(self.task.metric, self.encoded.labels, logits)

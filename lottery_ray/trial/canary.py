@@ -27,8 +27,8 @@ from lottery_ray.inputs.encoding import Encoded, encode
 from lottery_ray.inputs.models import pre_trained
 from lottery_ray.inputs.tables import SPLITS, check_rows, limited
 from lottery_ray.inputs.tasks import Task
-from lottery_ray.networks import weights
 from lottery_ray.networks.network import Network
+from lottery_ray.networks.weights import initial_network
 from lottery_ray.scheduling.costs import Calibration
 from lottery_ray.storage.attempt import begin
 from lottery_ray.storage.store import Store
@@ -136,7 +136,7 @@ def _loaded(node: Finetune, folder: Path, accelerator: Accelerator) -> tuple[Net
     # the first one imports what it needs
     for _ in range(2):
         begun = time.perf_counter()
-        made = weights.initial(
+        made = initial_network(
             folder, node.definition, node.seed, "random" if node.start == "random" else "pretrained"
         )
         network = accelerator.prepare(made)

@@ -5,13 +5,14 @@ from typing import Any
 from lottery_ray.experiment.nodes import Finetune
 from lottery_ray.inputs.tasks import pruning_score
 from lottery_ray.networks import weights
+from lottery_ray.networks.weights import architecture_sizes, save_network
 from lottery_ray.training.curves import Curves
 from lottery_ray.training.loop import train
 from lottery_ray.training.scoring import DevSet
 from lottery_ray.trial.work import Work
 
 
-def finetune(node: Finetune, work: Work) -> dict[str, Any]:
+def finetune_node(node: Finetune, work: Work) -> dict[str, Any]:
     """The result of `Finetune.columns`; leaves predictions, and the network that searches start from."""
     task = node.definition
     train_set, dev = work.encoded(node, "train", node.recipe), work.scored_on(node, "dev", node.recipe)
@@ -22,7 +23,7 @@ def finetune(node: Finetune, work: Work) -> dict[str, Any]:
     train(network, train_set, task, node.seed, node.recipe, work.accelerator, work.checkpoints, curves)
     logits = dev.logits(network)
     if node.start == "pretrained":
-        weights.save(network, work.attempt.folder)
+        save_network(network, work.attempt.folder)
         work.tokenizer(node).save_pretrained(work.attempt.folder)
     work.write_predictions("predictions.arrow", dev.encoded, logits)
     score = dev.score(logits)
@@ -33,7 +34,7 @@ def finetune(node: Finetune, work: Work) -> dict[str, Any]:
         "train_examples": len(train_set),
         "dev_examples": len(dev.encoded),
         "dev_tokens": float(dev.encoded.lengths.mean()),
-        "architecture": weights.architecture(network),
+        "architecture": architecture_sizes(network),
     }
 
 

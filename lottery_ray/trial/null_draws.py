@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from lottery_ray.experiment import draws, masks
+from lottery_ray.experiment import masks
+from lottery_ray.experiment.draws import draw_mask
 from lottery_ray.experiment.masks import Mask
 from lottery_ray.experiment.methods import Structured
 from lottery_ray.experiment.nodes import NullDraws
@@ -19,7 +20,7 @@ from lottery_ray.trial.good_masks import good_mask
 from lottery_ray.trial.work import Work
 
 
-def null_draws(node: NullDraws, work: Work) -> dict[str, Any]:
+def null_draws_node(node: NullDraws, work: Work) -> dict[str, Any]:
     """The result of `NullDraws.columns`; leaves the masks of heads and MLPs."""
     good = good_mask(node.source, node.size, work)
     dev = work.scored_on(node.finetune, "dev", node.finetune.recipe)
@@ -27,7 +28,7 @@ def null_draws(node: NullDraws, work: Work) -> dict[str, Any]:
     # a larger number of draws adds to a smaller one
     stream = replace(node, draws=1).key
     drawn: Iterable[Mask] = (
-        draws.draw(node.kind, (good,), generator("mask", stream, number)) for number in range(node.draws)
+        draw_mask(node.kind, (good,), generator("mask", stream, number)) for number in range(node.draws)
     )
     if isinstance(node.source.method, Structured):
         # masks of weights are large, and follow from their names

@@ -7,6 +7,7 @@ import numpy as np
 
 from lottery_ray.criteria import own
 from lottery_ray.criteria.gradient import predict_with_gradients, predict_with_importance
+from lottery_ray.criteria.own import own_importance, own_weight_scores
 from lottery_ray.experiment import masks, search
 from lottery_ray.experiment.masks import Mask
 from lottery_ray.experiment.methods import Magnitude, Structured
@@ -62,7 +63,7 @@ class _StructuredLook:
         else:
             logits, *gradients = predict_with_gradients(*seen, accelerator, on.micro_batch)
             given = own.Look(*seen, gradients[0], gradients[1], accelerator, self.rng)
-            importance = own.importance(method.criterion, method.criterion_sha256, given)
+            importance = own_importance(method.criterion, method.criterion_sha256, given)
         found = pruning_score(on.task.metric, on.encoded.labels, logits)
         gone = {"heads_sparsity": 1 - float(heads.mean()), "mlps_sparsity": 1 - float(mlps.mean())}
         self.work.run.log({"score": found} | gone, self.steps)
@@ -130,7 +131,7 @@ def _magnitude(
     if method.criterion is not None:
         rng, on = generator("criterion", node.key), scored_on
         given = own.WeightLook(network, on.encoded, on.task, work.accelerator, rng, on.micro_batch)
-        scores = own_scores = own.weight_scores(method.criterion, method.criterion_sha256, given)
+        scores = own_scores = own_weight_scores(method.criterion, method.criterion_sha256, given)
     look = _MagnitudeLook(network, scored_on, work, full)
     steps, good = search.magnitude(scores, look, method, node.floor, node.down_to)
     said = [

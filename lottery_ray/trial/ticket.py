@@ -3,12 +3,14 @@
 from typing import Any
 
 from lottery_ray.experiment import draws, masks, search
+from lottery_ray.experiment.draws import draw_mask
 from lottery_ray.experiment.masks import Mask
 from lottery_ray.experiment.nodes import Ticket
 from lottery_ray.experiment.recipe import Layout
-from lottery_ray.networks import released, weights
+from lottery_ray.networks import released
 from lottery_ray.networks.network import Network
 from lottery_ray.networks.pruning import magnitudes, prune, weight_mask, weights_kept
+from lottery_ray.networks.weights import save_network
 from lottery_ray.streams import generator
 from lottery_ray.training.loop import train
 from lottery_ray.trial.finetune import training_curves
@@ -16,7 +18,7 @@ from lottery_ray.trial.good_masks import good_mask, ranked_weights
 from lottery_ray.trial.work import Work
 
 
-def ticket(node: Ticket, work: Work) -> dict[str, Any]:
+def ticket_node(node: Ticket, work: Work) -> dict[str, Any]:
     """The result of `Ticket.columns`; leaves its mask, predictions pruned and retrained, and where that is
     wanted the retrained weights."""
     task, full = node.finetune.definition, node.finetune
@@ -41,9 +43,9 @@ def ticket(node: Ticket, work: Work) -> dict[str, Any]:
     retrained = dev.logits(network)
     work.write_predictions("retrained.arrow", dev.encoded, retrained)
     if work.settings.keep_retrained:
-        weights.save(network, work.attempt.folder / "retrained", mask)
+        save_network(network, work.attempt.folder / "retrained", mask)
     curves.end(dev.score(retrained))
-    good = draws.draw("super", goods, generator())
+    good = draw_mask("super", goods, generator())
     return {
         "pruned": dev.score(pruned),
         "retrained": dev.score(retrained),
@@ -64,7 +66,7 @@ def _drawn(node: Ticket, goods: list[Mask], work: Work) -> Mask:
     """Its mask; what needs the weights of a network is drawn here, all else in `draws`."""
     rng = generator("mask", node.mask_stream)
     if node.kind_sha256 is not None:
-        like = draws.draw("super", goods, generator())
+        like = draw_mask("super", goods, generator())
         return draws.drawn_by_user(node.kind, node.kind_sha256, goods, like, rng)
     if node.kind == "pretrained":
         network = work.initial(node.finetune, "pretrained")
@@ -79,9 +81,9 @@ def _drawn(node: Ticket, goods: list[Mask], work: Work) -> Mask:
         case "released":
             sources = [source.key for source in node.sources]
             stream = generator("super_bad", *sources, str(node.size))
-            bad = draws.draw("super_bad", goods, stream, "released")
+            bad = draw_mask("super_bad", goods, stream, "released")
             return bad if node.kind == "super_bad" else draws.released_super_random(goods, bad, rng)
-    return draws.draw(node.kind, goods, rng)
+    return draw_mask(node.kind, goods, rng)
 
 
 def _released_stream(node: Ticket, good: Mask) -> draws.Stream | None:

@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from lottery_ray.experiment import masks
 from lottery_ray.experiment.graph import Node, labels
-from lottery_ray.experiment.masks import Mask
+from lottery_ray.experiment.masks import Mask, read_masks, write_masks
 from lottery_ray.experiment.nodes import Finetune, Model, Pretrain, SearchData
 from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.identity import digest, identity
@@ -22,6 +22,7 @@ from lottery_ray.inputs.models import pre_trained
 from lottery_ray.inputs.tables import held_out, limited, train_subset
 from lottery_ray.networks import weights
 from lottery_ray.networks.network import Network
+from lottery_ray.networks.weights import initial_network, read_saved
 from lottery_ray.storage.attempt import Attempt
 from lottery_ray.storage.store import Record
 from lottery_ray.tracking.trackers import TrackedRun
@@ -63,7 +64,7 @@ class Work:
 
     def mask(self, node: Node, name: str = "mask.arrow") -> pa.Table:
         """The table of a parent's mask file."""
-        return masks.read(self.fetch(node, name) / name)
+        return read_masks(self.fetch(node, name) / name)
 
     def checkpoint(self, model: Model) -> Path:
         """The folder with the pre-trained model and its tokenizer."""
@@ -72,14 +73,14 @@ class Work:
     def initial(self, node: Finetune, start: Literal["pretrained", "random"]) -> Network:
         """The network that fine-tuning and retraining start from, on its device."""
         folder = self.checkpoint(node.model)
-        return self._placed(weights.initial(folder, node.definition, node.seed, start))
+        return self._placed(initial_network(folder, node.definition, node.seed, start))
 
     def fine_tuned(self, node: Finetune) -> Network:
         """The network that fine-tuning left, on its device."""
         made = self.inputs[node].digest
         if made not in _last:
             _last.clear()
-            _last[made] = weights.read(self.fetch(node, "config.json", "model.safetensors"))
+            _last[made] = read_saved(self.fetch(node, "config.json", "model.safetensors"))
         return self._placed(weights.restored(_last[made]))
 
     def _placed(self, network: Network) -> Network:
@@ -118,7 +119,7 @@ class Work:
 
     def write_mask(self, mask: Mask) -> None:
         """As mask.arrow."""
-        masks.write(self._mask_table(mask), self.attempt.folder / "mask.arrow")
+        write_masks(self._mask_table(mask), self.attempt.folder / "mask.arrow")
 
     def write_masks(self, name: str, many: list[Mask], column: str) -> None:
         """Many mask tables one after the other, with their number as a column."""
@@ -126,7 +127,7 @@ class Work:
             table.append_column(column, pa.array([number] * len(table), pa.int32()))
             for number, table in enumerate(map(self._mask_table, many))
         ]
-        masks.write(pa.concat_tables(numbered), self.attempt.folder / name)
+        write_masks(pa.concat_tables(numbered), self.attempt.folder / name)
 
     def _mask_table(self, mask: Mask) -> pa.Table:
         flat = labels(self.attempt.node)
@@ -139,7 +140,7 @@ class Work:
             "label": pa.array(dev.labels),
             "logits": pa.array(list(logits.astype(np.float32)), pa.list_(pa.float32())),
         }
-        masks.write(pa.table(columns), self.attempt.folder / name)
+        write_masks(pa.table(columns), self.attempt.folder / name)
 
 
 def encoded_name(node: Finetune, rows: RowsOf, recipe: Recipe) -> str:

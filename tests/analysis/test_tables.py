@@ -31,12 +31,13 @@ from lottery_ray import streams
 from lottery_ray.errors import InputError
 from lottery_ray.experiment import masks
 from lottery_ray.experiment.graph import Node
-from lottery_ray.experiment.masks import Overlap
+from lottery_ray.experiment.masks import Overlap, read_masks
 from lottery_ray.experiment.nodes import Finetune, Search, Ticket
 from lottery_ray.experiment.plan import plan
 from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.experiment.study import PRESETS, Study
 from lottery_ray.inputs import tasks
+from lottery_ray.inputs.tasks import task_score
 from lottery_ray.storage.store import Store
 from tests.places import JOBS, SHARED
 from tests.planted import Planted, quality
@@ -152,7 +153,7 @@ def without(one: Predictions, row: int) -> Predictions:
 def test_scores_are_those_of_the_tasks(metric: tasks.Metric) -> None:
     one = predictions(metric)
     logits = one.predicted[:, None] if metric == "pearson" else np.eye(2)[one.predicted.astype(int)]
-    assert devset.dev_score(metric, one) == pytest.approx(tasks.score(metric, one.labels, logits))
+    assert devset.dev_score(metric, one) == pytest.approx(task_score(metric, one.labels, logits))
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -269,7 +270,7 @@ def test_overlap_is_brute_force_jaccard(root: str, found: Analysis, method: str)
     for record in store.records():
         labels = record.labels
         if (labels["task"], labels["method"], labels["kind"]) == ("similarity", method, "good"):
-            parts = masks.from_table(masks.read(store.fetch(record, "mask.arrow")))
+            parts = masks.from_table(read_masks(store.fetch(record, "mask.arrow")))
             for name in {part.component for part in parts}:
                 flat = np.concatenate([part.kept for part in parts if part.component == name])
                 kept.setdefault(name, []).append(flat)
@@ -286,7 +287,7 @@ def test_survival_is_the_share_of_seeds(root: str, found: Analysis) -> None:
     for record in store.records():
         labels = record.labels
         if (labels["task"], labels["method"], labels["kind"]) == ("similarity", "structured", "good"):
-            heads.append(masks.heads(masks.from_table(masks.read(store.fetch(record, "mask.arrow")))))
+            heads.append(masks.heads(masks.from_table(read_masks(store.fetch(record, "mask.arrow")))))
     table = found.survival
     good = table[(table["method"] == "structured") & (table["network"] == "good")]
     cells = good[(good["task"] == "similarity") & (good["component"] == "heads")]

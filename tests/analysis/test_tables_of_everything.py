@@ -27,6 +27,7 @@ from analysis.tables import tables_of
 from lottery_ray import streams
 from lottery_ray.experiment import masks
 from lottery_ray.experiment.graph import Node
+from lottery_ray.experiment.masks import read_masks
 from lottery_ray.experiment.methods import METHODS, Structured
 from lottery_ray.experiment.nodes import KINDS, Finetune, NullDraws, Pretrain, Search, Ticket
 from lottery_ray.experiment.plan import plan
@@ -382,7 +383,7 @@ def test_masks_of_one_seed_are_compared_between_choices(found: Analysis, root: s
         labels = record.labels
         place = (labels["task"], labels["method"], labels["kind"], labels["start"], labels["size"])
         if place == ("similarity", "structured", "good", "pretrained", "stopping"):
-            table = masks.read(store.fetch(record, "mask.arrow"))
+            table = read_masks(store.fetch(record, "mask.arrow"))
             heads[methods[record.key], labels["seed"]] = masks.heads(masks.from_table(table))
     expected, chance = [], []
     for seed in DEMO.seeds:

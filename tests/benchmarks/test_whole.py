@@ -17,8 +17,8 @@ from lottery_ray.experiment.methods import Structured
 from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.inputs.encoding import encode
 from lottery_ray.inputs.tables import data_files
-from lottery_ray.networks import weights as models
 from lottery_ray.networks.pruning import prunable, prune, weight_mask
+from lottery_ray.networks.weights import initial_network
 from lottery_ray.training.scoring import predict
 from lottery_ray.trial.process import prepare
 from tests.folders import data_folder, model_folder
@@ -56,7 +56,7 @@ def test_it_runs_and_both_sides_look_at_the_same(
 def some_mask(model: Path, component: str) -> Mask:
     if component == "heads":
         return masks.structured_mask(SOME_HEADS, SOME_MLPS)
-    network = models.initial(model, whole.TASK, 1, "pretrained")
+    network = initial_network(model, whole.TASK, 1, "pretrained")
     weights = sum(parameter.numel() for parameter in prunable(network).values())
     return weight_mask(network, np.random.default_rng(0).random(weights) < 0.5)
 
@@ -68,7 +68,7 @@ def test_importance_is_the_cumulative_one(model: Path, dev: Path) -> None:
     as_released.gate(theirs, *gates)
     heads, mlps = as_released.importance(theirs, as_released.features(rows, whole.TASK, tokenizer), gates)
     _, ours = predict_with_importance(
-        models.initial(model, whole.TASK, 1, "pretrained"),
+        initial_network(model, whole.TASK, 1, "pretrained"),
         encode(rows, whole.TASK, tokenizer, as_released.LENGTH),
         whole.TASK,
         SOME_HEADS,
@@ -83,7 +83,7 @@ def test_importance_is_the_cumulative_one(model: Path, dev: Path) -> None:
 @pytest.mark.parametrize("component", ["heads", "weight"])
 def test_a_pruned_network_is_the_same_on_both_sides(model: Path, dev: Path, component: str) -> None:
     mask, accelerator = some_mask(model, component), prepare(Recipe(), cpu=True)
-    ours = models.initial(model, whole.TASK, 1, "pretrained")
+    ours = initial_network(model, whole.TASK, 1, "pretrained")
     prune(ours, mask)
     theirs = as_released.loaded(model)
     as_released.prune_to(theirs, mask)

@@ -10,9 +10,8 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification
 
-from lottery_ray.criteria import own as criteria
 from lottery_ray.criteria.gradient import normalised, predict_with_gradients, predict_with_importance
-from lottery_ray.criteria.own import Look, WeightLook
+from lottery_ray.criteria.own import Look, WeightLook, own_importance, own_weight_scores
 from lottery_ray.errors import InputError
 from lottery_ray.experiment import masks
 from lottery_ray.experiment.draws import drawn_by_user
@@ -23,10 +22,10 @@ from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.extending import Importance, add_kind
 from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.tasks import Task
-from lottery_ray.networks import weights as models
 from lottery_ray.networks.batches import pack
 from lottery_ray.networks.network import Network, full_gates
 from lottery_ray.networks.pruning import prunable
+from lottery_ray.networks.weights import initial_network
 from lottery_ray.training.micro_batches import MicroBatch
 from lottery_ray.training.scoring import example_losses, predict
 from lottery_ray.trial.process import prepare
@@ -132,7 +131,7 @@ def test_criteria_of_many_sorts_can_be_written(
 ) -> None:
     CRITERIA["own"] = Added(function, "ab", "here")
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    found, again = (criteria.importance("own", "ab", look(network, encoded)) for _ in range(2))
+    found, again = (own_importance("own", "ab", look(network, encoded)) for _ in range(2))
     np.testing.assert_array_equal(found.heads, again.heads)
     assert len(np.unique(found.mlps)) > 1
     if function is by_activation:
@@ -159,9 +158,9 @@ def test_scores_that_cannot_rank_are_refused(network: Network, encoded: Encoded,
     function, expected = BAD_SCORES[what]
     CRITERIA["bad"] = Added(function, "ab", "here")
     with pytest.raises(ValueError, match=expected):
-        criteria.importance("bad", "ab", look(network, encoded))
+        own_importance("bad", "ab", look(network, encoded))
     with pytest.raises(InputError, match="not what the study was planned with"):
-        criteria.importance("bad", "cd", look(network, encoded))
+        own_importance("bad", "cd", look(network, encoded))
 
 
 def test_scores_of_weights_that_cannot_rank_are_refused(network: Network, encoded: Encoded) -> None:
@@ -169,7 +168,7 @@ def test_scores_of_weights_that_cannot_rank_are_refused(network: Network, encode
     given = WeightLook(network, encoded, MRPC, accelerator, np.random.default_rng(0), MicroBatch())
     WEIGHT_CRITERIA["bad"] = Added(lambda look: look.weights[1:], "ab", "here")
     with pytest.raises(ValueError, match=r"of weights by the criterion bad are float32 \(\d+,\); they"):
-        criteria.weight_scores("bad", "ab", given)
+        own_weight_scores("bad", "ab", given)
 
 
 def test_a_kind_keeps_what_good_keeps_unless_it_says_otherwise() -> None:
@@ -204,4 +203,4 @@ def test_a_kind_of_every_seed_is_drawn_from_all(place: Path) -> None:
 def test_a_classifier_for_other_labels_is_refused_in_words(tmp_path: Path) -> None:
     BertForSequenceClassification(bert_config(labels=2)).save_pretrained(tmp_path)
     with pytest.raises(InputError, match=r"for another number of labels than 3\. Save it without"):
-        models.initial(tmp_path, Task("t", "T", ("text",), 3, "accuracy", (0, 2)), 1, "pretrained")
+        initial_network(tmp_path, Task("t", "T", ("text",), 3, "accuracy", (0, 2)), 1, "pretrained")

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from analysis import analyse
 from lottery_ray.executors import local, on_ray
-from lottery_ray.experiment.graph import NODE_KINDS, labels, title, with_ancestors
+from lottery_ray.experiment.graph import NODE_KINDS, labels, node_title, with_ancestors
 from lottery_ray.experiment.nodes import Finetune
 from lottery_ray.experiment.plan import Plan, plan
 from lottery_ray.experiment.study import Site, Study
@@ -57,8 +57,8 @@ def test_it_runs_on_ray_and_in_debug_mode_and_is_seen_everywhere(planned: Plan, 
     assert found.labels == labels(node)
     assert found.parents.keys() == {full.key}
 
-    assert title(node) == "confidence mrpc seed 1"
-    assert f"[2/2] {title(node)} · " in said
+    assert node_title(node) == "confidence mrpc seed 1"
+    assert f"[2/2] {node_title(node)} · " in said
 
     records = list(Store.open(str(tmp_path / "debug")).records())
     assert set(nodes_of(records)) == {full, node}
@@ -70,7 +70,7 @@ def test_it_runs_on_ray_and_in_debug_mode_and_is_seen_everywhere(planned: Plan, 
     list_nodes(planned, {full.key}, listed)
     text = listed.file.getvalue()  # type: ignore[attr-defined]
     assert "confidence       0       1    1" in text
-    assert f"to run  {node.key}  {title(node)}" in text
+    assert f"to run  {node.key}  {node_title(node)}" in text
 
     config = node_config(node)
     assert config["stage"] == "confidence"

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lottery_ray import streams
 from lottery_ray.experiment import draws as tickets
 from lottery_ray.experiment import masks
+from lottery_ray.experiment.draws import draw_mask
 from lottery_ray.experiment.masks import Mask, Part
 from lottery_ray.experiment.nodes import KINDS, Kind
 
@@ -63,7 +64,7 @@ def same(a: Mask, b: Mask) -> bool:
 @SETTINGS
 @given(GOOD, st.integers(0, 1000))
 def test_layer_matched_has_as_many_in_every_layer(good: Mask, name: int) -> None:
-    ticket = tickets.draw("layer_matched", (good,), rng(name))
+    ticket = draw_mask("layer_matched", (good,), rng(name))
     for component, layer in {(part.component, part.layer) for part in good}:
         ours, theirs = (
             sum(int(p.kept.sum()) for p in mask if (p.component, p.layer) == (component, layer))
@@ -87,11 +88,11 @@ def seeds(draw: st.DrawFn) -> list[Mask]:
 @SETTINGS
 @given(seeds(), st.integers(0, 1000))
 def test_super_survivors_and_their_counterparts(goods: list[Mask], name: int) -> None:
-    survivors = tickets.draw("super", goods, rng(name))
-    bad = tickets.draw("super_bad", goods, rng(name))
-    released_bad = tickets.draw("super_bad", goods, rng(name), "released")
+    survivors = draw_mask("super", goods, rng(name))
+    bad = draw_mask("super_bad", goods, rng(name))
+    released_bad = draw_mask("super_bad", goods, rng(name), "released")
     released_random = tickets.released_super_random(goods, released_bad, rng(name, 1))
-    drawn = [tickets.draw("super_random", goods, rng(name)), bad, released_bad, released_random]
+    drawn = [draw_mask("super_random", goods, rng(name)), bad, released_bad, released_random]
     assert all(masks.sizes(mask) == masks.sizes(survivors) for mask in drawn)
     for component, size in masks.sizes(survivors).items():
         every = np.array([flat(good, component) for good in goods])
@@ -108,7 +109,7 @@ def test_super_survivors_and_their_counterparts(goods: list[Mask], name: int) ->
 @SETTINGS
 @given(GOOD)
 def test_the_forced_overlap_is_the_least_that_two_sizes_allow(good: Mask) -> None:
-    bad = tickets.draw("bad", (good,), rng(0))
+    bad = draw_mask("bad", (good,), rng(0))
     assert tickets.forced_overlap(good, bad) == tickets.common(good, bad)
 
 
@@ -127,7 +128,7 @@ def test_bernoulli_matches_in_expectation_only() -> None:
 @SETTINGS
 @given(GOOD, st.sampled_from(DRAWN), st.integers(0, 1000))
 def test_a_ticket_has_exactly_the_size_of_its_good_twin(good: Mask, kind: Kind, name: int) -> None:
-    ticket = tickets.draw(kind, (good,), rng(name))
+    ticket = draw_mask(kind, (good,), rng(name))
     assert masks.sizes(ticket) == masks.sizes(good)
     assert [(p.component, p.layer, p.name, p.shape) for p in ticket] == [
         (p.component, p.layer, p.name, p.shape) for p in good
@@ -138,7 +139,7 @@ def test_a_ticket_has_exactly_the_size_of_its_good_twin(good: Mask, kind: Kind, 
 @SETTINGS
 @given(GOOD, st.integers(0, 1000))
 def test_bad_shares_with_good_only_what_its_size_forces(good: Mask, name: int) -> None:
-    bad = tickets.draw("bad", (good,), rng(name))
+    bad = draw_mask("bad", (good,), rng(name))
     for component, size in masks.sizes(good).items():
         x, y = flat(good, component), flat(bad, component)
         assert (x & y).sum() == max(0, 2 * size["kept"] - size["of"])
@@ -148,16 +149,16 @@ def test_bad_shares_with_good_only_what_its_size_forces(good: Mask, name: int) -
 
 @given(GOOD)
 def test_good_is_good(good: Mask) -> None:
-    assert same(tickets.draw("good", (good,), rng(0)), good)
+    assert same(draw_mask("good", (good,), rng(0)), good)
 
 
 @SETTINGS
 @given(GOOD, st.sampled_from(DRAWN))
 def test_a_draw_depends_on_its_key_alone(good: Mask, kind: Kind) -> None:
     before = [part.kept.copy() for part in good]
-    first = [tickets.draw(kind, (good,), rng("key", name)) for name in range(3)]
-    tickets.draw("random", (good,), rng("another"))
-    again = [tickets.draw(kind, (good,), rng("key", name)) for name in reversed(range(3))][::-1]
+    first = [draw_mask(kind, (good,), rng("key", name)) for name in range(3)]
+    draw_mask("random", (good,), rng("another"))
+    again = [draw_mask(kind, (good,), rng("key", name)) for name in reversed(range(3))][::-1]
     assert all(same(a, b) for a, b in zip(first, again, strict=True))
     assert all(np.array_equal(kept, part.kept) for kept, part in zip(before, good, strict=True))
 
@@ -165,7 +166,7 @@ def test_a_draw_depends_on_its_key_alone(good: Mask, kind: Kind) -> None:
 @pytest.mark.parametrize("kind", ["random", "bad"])
 def test_different_keys_draw_different_masks(kind: Kind) -> None:
     good = (Part("weight", 0, "w", (20, 20), flags(400, 150, 0)),)
-    drawn = {tickets.draw(kind, (good,), rng(name))[0].kept.tobytes() for name in range(20)}
+    drawn = {draw_mask(kind, (good,), rng(name))[0].kept.tobytes() for name in range(20)}
     assert len(drawn) == 20
 
 
@@ -183,7 +184,7 @@ def test_random_is_uniform_over_the_whole_network() -> None:
     heads[:2] = True  # a good mask far from uniform
     good = masks.structured_mask(heads, np.array([1, 1, 1, 0, 0, 0], bool))
     draws = 2000
-    drawn = [tickets.draw("random", (good,), rng(name)) for name in range(draws)]
+    drawn = [draw_mask("random", (good,), rng(name)) for name in range(draws)]
     counts = sum(flat(mask, "heads").astype(int) for mask in drawn)
     within_five_sigma(np.asarray(counts), draws, heads.mean())
     per_mlp = np.asarray(sum(flat(mask, "mlp").astype(int) for mask in drawn))
@@ -200,7 +201,7 @@ def test_bad_is_uniform_where_it_has_a_choice(kept: int) -> None:
     good = (Part("weight", 0, "w", (100,), flags(100, kept, 0)),)
     draws = 2000
     counts = np.asarray(
-        sum(tickets.draw("bad", (good,), rng(name))[0].kept.astype(int) for name in range(draws))
+        sum(draw_mask("bad", (good,), rng(name))[0].kept.astype(int) for name in range(draws))
     )
     free = ~good[0].kept if kept <= 50 else good[0].kept
     chosen = kept if kept <= 50 else kept - (100 - kept)

@@ -17,7 +17,7 @@ from pyarrow import feather
 
 from lottery_ray.errors import InputError
 from lottery_ray.experiment import masks
-from lottery_ray.experiment.masks import Mask, Overlap, Part
+from lottery_ray.experiment.masks import Mask, Overlap, Part, read_masks, write_masks
 from tests.places import CHECKOUT
 
 IDENTITY = {"task": "sst2", "seed": 42, "method": "structured", "kind": "good", "size": "stopping", "draw": 0}
@@ -64,8 +64,8 @@ def same(a: Mask, b: Mask) -> bool:
 def test_a_mask_survives_table_and_file(tmp_path_factory: pytest.TempPathFactory, mask: Mask) -> None:
     path = tmp_path_factory.mktemp("masks") / "mask.arrow"
     table = masks.to_table(mask, "0123456789abcdef", IDENTITY)
-    masks.write(table, path)
-    found = masks.read(path)
+    write_masks(table, path)
+    found = read_masks(path)
     assert found.equals(table, check_metadata=True)
     assert same(masks.from_table(found), mask)
     assert same(masks.from_table(table), mask)
@@ -93,10 +93,10 @@ def test_a_files_bits_are_packed_and_mapped(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     mask = tuple(Part("weight", i, "weight", (1000, 100), rng.random(100_000) < 0.5) for i in range(8))
     path = tmp_path / "mask.arrow"
-    masks.write(masks.to_table(mask, "k", IDENTITY), path)
+    write_masks(masks.to_table(mask, "k", IDENTITY), path)
     assert path.stat().st_size < 800_000 / 8 * 1.1
     before = pa.total_allocated_bytes()
-    table = masks.read(path)
+    table = read_masks(path)
     assert pa.total_allocated_bytes() - before < 10_000
     assert masks.sizes(masks.from_table(table)) == masks.sizes(mask)
 
@@ -183,7 +183,7 @@ def test_files_of_other_tools_read_the_same(tmp_path: Path, tool: str, batch: in
     feather.write_feather(table, str(path), compression="uncompressed", chunksize=batch)
     if batch == 1:
         assert pa.ipc.open_file(pa.memory_map(str(path))).num_record_batches == len(MASK)
-    found = masks.read(path)
+    found = read_masks(path)
     ours = masks.to_table(MASK, "k", IDENTITY)
     assert masks.overlaps(found, ours) == expected_overlaps(MASK, MASK)
     mask = masks.from_table(found)
@@ -195,7 +195,7 @@ def test_files_of_other_tools_read_the_same(tmp_path: Path, tool: str, batch: in
 @pytest.fixture
 def whole(tmp_path: Path) -> Path:
     path = tmp_path / "mask.arrow"
-    masks.write(masks.to_table(MASK, "k", IDENTITY), path)
+    write_masks(masks.to_table(MASK, "k", IDENTITY), path)
     return path
 
 
@@ -204,7 +204,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(whole: Path) -> None:
     for size in [*range(0, len(content), 37), len(content) - 1]:
         whole.write_bytes(content[:size])
         with pytest.raises(InputError, match=r"mask\.arrow"):
-            masks.read(whole)
+            read_masks(whole)
 
 
 def test_a_file_with_damage_in_its_middle_never_takes_the_process_down(whole: Path) -> None:
@@ -220,7 +220,7 @@ refused = 0
 for place in range(0, len(content), 3):
     path.write_bytes(content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :])
     try:
-        table = masks.read(path)
+        table = read_masks(path)
     except InputError as error:
         assert str(path) in str(error)
         refused += 1
@@ -235,21 +235,21 @@ assert refused > 100, refused
 
 
 def without_column(path: Path) -> None:
-    masks.write(masks.read(path).drop_columns(["kept", "layer"]), path.with_suffix(".new"))
+    write_masks(read_masks(path).drop_columns(["kept", "layer"]), path.with_suffix(".new"))
     path.with_suffix(".new").rename(path)
 
 
 def of_text(path: Path) -> None:
-    table = masks.read(path)
+    table = read_masks(path)
     text = pc.cast(table["seed"], pa.string())
     place = table.column_names.index("kept")
-    masks.write(table.set_column(place, "kept", text), path.with_suffix(".new"))
+    write_masks(table.set_column(place, "kept", text), path.with_suffix(".new"))
     path.with_suffix(".new").rename(path)
 
 
 def of_a_newer_format(path: Path) -> None:
-    table = masks.read(path).replace_schema_metadata({"node": "k", "format": "2"})
-    masks.write(table, path.with_suffix(".new"))
+    table = read_masks(path).replace_schema_metadata({"node": "k", "format": "2"})
+    write_masks(table, path.with_suffix(".new"))
     path.with_suffix(".new").rename(path)
 
 
@@ -268,4 +268,4 @@ def of_a_newer_format(path: Path) -> None:
 def test_what_is_no_mask_file_is_refused_by_name(whole: Path, damage: Any) -> None:
     damage(whole)
     with pytest.raises(InputError, match=r"mask\.arrow"):
-        masks.read(whole)
+        read_masks(whole)

@@ -11,7 +11,7 @@ import pytest
 
 from lottery_ray import streams
 from lottery_ray.experiment import nodes
-from lottery_ray.experiment.graph import Node, key, labels, parents, stage, title, with_ancestors
+from lottery_ray.experiment.graph import Node, key, labels, node_title, parents, stage, with_ancestors
 from lottery_ray.experiment.methods import METHODS, Magnitude, Structured
 from lottery_ray.experiment.nodes import Finetune, Pretrain, Search, Ticket
 from lottery_ray.experiment.plan import plan
@@ -55,7 +55,7 @@ GOLDEN: dict[str, Node] = {
 }
 
 
-@pytest.mark.parametrize(("expected", "node"), GOLDEN.items(), ids=map(title, GOLDEN.values()))
+@pytest.mark.parametrize(("expected", "node"), GOLDEN.items(), ids=map(node_title, GOLDEN.values()))
 def test_keys_never_change(expected: str, node: Node) -> None:
     assert key(node) == expected
 
@@ -276,7 +276,7 @@ def test_every_node_has_a_title_of_its_own() -> None:
         baselines=("random_start", "frozen", "random_ticket", "longer_bad"),
         down_to=0.5,
     )
-    titles = [title(node) for node in plan(study).nodes]
+    titles = [node_title(node) for node in plan(study).nodes]
     assert len(set(titles)) == len(titles) > 500
 
 
@@ -295,7 +295,7 @@ def test_labels_name_what_a_ticket_is_scored_on() -> None:
         "source": None,
         "epochs": 3,
     }
-    assert title(ticket) == "ticket mrpc seed 7 magnitude random 2"
+    assert node_title(ticket) == "ticket mrpc seed 7 magnitude random 2"
 
 
 def test_streams_depend_on_their_names_alone() -> None:

@@ -8,7 +8,7 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, matthews_corrcoef
 
 from lottery_ray.inputs.tables import data_files
-from lottery_ray.inputs.tasks import EMBEDDED, GLUE, TASKS, Metric, pruning_score, score
+from lottery_ray.inputs.tasks import EMBEDDED, GLUE, TASKS, Metric, pruning_score, task_score
 from tests.places import SHARED
 
 DATA = SHARED / "glue"
@@ -63,10 +63,12 @@ def test_accuracy_and_matthews_are_scikit_learns() -> None:
         logits = rng.normal(size=(200, classes)) + np.eye(classes)[labels]
         predicted = logits.argmax(1)
         for given in (labels, labels.astype(np.float64)):
-            assert score("accuracy", given, logits) == pytest.approx(accuracy_score(labels, predicted))
-            assert score("matthews", given, logits) == pytest.approx(matthews_corrcoef(labels, predicted))
-            assert pruning_score("accuracy", given, logits) == score("accuracy", given, logits)
-            assert pruning_score("matthews", given, logits) == score("matthews", given, logits)
+            assert task_score("accuracy", given, logits) == pytest.approx(accuracy_score(labels, predicted))
+            assert task_score("matthews", given, logits) == pytest.approx(
+                matthews_corrcoef(labels, predicted)
+            )
+            assert pruning_score("accuracy", given, logits) == task_score("accuracy", given, logits)
+            assert pruning_score("matthews", given, logits) == task_score("matthews", given, logits)
 
 
 def test_correlations_are_scipys() -> None:
@@ -75,7 +77,7 @@ def test_correlations_are_scipys() -> None:
     logits = (labels + rng.normal(0, 1, 300))[:, None].astype(np.float32)
     pearson = float(stats.pearsonr(labels, logits[:, 0].astype(np.float64)).statistic)
     spearman = float(stats.spearmanr(labels, logits[:, 0]).statistic)
-    assert score("pearson", labels, logits) == pytest.approx(pearson)
+    assert task_score("pearson", labels, logits) == pytest.approx(pearson)
     assert pruning_score("pearson", labels, logits) == pytest.approx((pearson + spearman) / 2)
     assert abs(pearson - spearman) > 0.001, "or the two could not be told apart"
 
@@ -84,16 +86,16 @@ def test_correlations_are_scipys() -> None:
 def test_a_constant_prediction_correlates_with_nothing(metric: Metric) -> None:
     labels = np.array([0.0, 1.0, 1.0, 0.0])
     constant = np.tile([[0.25, 0.5]], (4, 1)) if metric == "matthews" else np.full((4, 1), 0.3)
-    assert score(metric, labels, constant) == 0
+    assert task_score(metric, labels, constant) == 0
     assert pruning_score(metric, labels, constant) == 0
     varied = np.array([[0.0, 1.0], [1.0, 0.0]] * 2) if metric == "matthews" else np.arange(4.0)[:, None]
-    assert score(metric, np.ones(4), varied) == 0
+    assert task_score(metric, np.ones(4), varied) == 0
     assert pruning_score(metric, np.ones(4), varied) == 0
 
 
 def test_scores_are_plain_numbers() -> None:
     logits = np.array([[0.1, 0.2], [0.3, 0.1], [0.0, 1.0]], np.float32)
     labels = np.array([0.0, 0.0, 1.0])
-    assert type(score("accuracy", labels, logits)) is float
-    assert type(score("matthews", labels, logits)) is float
+    assert type(task_score("accuracy", labels, logits)) is float
+    assert type(task_score("matthews", labels, logits)) is float
     assert type(pruning_score("pearson", labels, logits[:, :1])) is float

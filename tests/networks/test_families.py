@@ -47,6 +47,7 @@ from lottery_ray.networks.export import export_network
 from lottery_ray.networks.network import Gates, Network, full_gates
 from lottery_ray.networks.packing import PACKED
 from lottery_ray.networks.pruning import prunable, prune, weights_kept
+from lottery_ray.networks.weights import initial_network, load_network, save_network
 from lottery_ray.training.loop import train
 from lottery_ray.training.scoring import example_losses, predict
 from lottery_ray.trial.process import prepare
@@ -277,9 +278,9 @@ def test_a_pruned_network_is_saved_loaded_and_exported(
     batch = pack(encoded, chosen)
     expected = network(batch)
 
-    models.save(network, tmp_path, mask)
+    save_network(network, tmp_path, mask)
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "model.safetensors", "mask.arrow"}
-    loaded = models.load(tmp_path).eval()
+    loaded = load_network(tmp_path).eval()
     assert torch.equal(loaded(batch), expected)
     assert (loaded.gates is None) == (network.gates is None)
     assert loaded.weight_masks.keys() == network.weight_masks.keys()
@@ -302,8 +303,8 @@ def test_a_whole_network_is_saved_and_loaded(make: Make, encoded: Encoded, tmp_p
     network.save(tmp_path)
     assert "lottery_ray" not in (tmp_path / "config.json").read_text()
     inputs._check_architecture("it", tmp_path / "config.json", 32)
-    assert torch.equal(models.load(tmp_path).eval()(batch), network(batch))
-    initial = models.initial(tmp_path, MRPC, 1, "pretrained").eval()
+    assert torch.equal(load_network(tmp_path).eval()(batch), network(batch))
+    initial = initial_network(tmp_path, MRPC, 1, "pretrained").eval()
     assert torch.equal(initial(batch), network(batch))
 
 
@@ -349,7 +350,7 @@ def test_a_folder_with_its_own_tokenizer_works(name: str, tmp_path: Path) -> Non
     TOKENIZERS[name]().save_pretrained(tmp_path)
     found = named_model(str(tmp_path), 32, {})
     assert found == FolderModel(model_sha256(tmp_path))
-    network = models.initial(tmp_path, MRPC, 1, "pretrained").eval()
+    network = initial_network(tmp_path, MRPC, 1, "pretrained").eval()
     encoded = encode(rows(MRPC, 6), MRPC, AutoTokenizer.from_pretrained(tmp_path), 40)
     assert predict(network, encoded, prepare(Recipe(), cpu=True)).shape == (6, 2)
 

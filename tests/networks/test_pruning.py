@@ -12,10 +12,10 @@ from lottery_ray.experiment import masks, search
 from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.inputs.encoding import Encoded
 from lottery_ray.inputs.tasks import TASKS
-from lottery_ray.networks import weights as models
 from lottery_ray.networks.batches import pack
 from lottery_ray.networks.network import Network, full_gates
 from lottery_ray.networks.pruning import compact, prunable, prune, weight_mask, weights_kept
+from lottery_ray.networks.weights import initial_network
 from lottery_ray.training.loop import train
 from lottery_ray.training.scoring import predict
 from lottery_ray.trial.process import prepare
@@ -181,10 +181,10 @@ def test_the_classifier_depends_on_task_and_seed_alone(
     folder = tmp_path_factory.mktemp("a folder")
     tiny_bert().model.bert.save_pretrained(folder)
     torch.manual_seed(1)
-    first = models.initial(folder, MRPC, 42, "pretrained").model.classifier.weight
+    first = initial_network(folder, MRPC, 42, "pretrained").model.classifier.weight
     torch.manual_seed(2)
-    assert torch.equal(first, models.initial(folder, MRPC, 42, "pretrained").model.classifier.weight)
-    assert not torch.equal(first, models.initial(folder, MRPC, 43, "pretrained").model.classifier.weight)
+    assert torch.equal(first, initial_network(folder, MRPC, 42, "pretrained").model.classifier.weight)
+    assert not torch.equal(first, initial_network(folder, MRPC, 43, "pretrained").model.classifier.weight)
     assert not torch.equal(
-        first, models.initial(folder, TASKS["rte"], 42, "pretrained").model.classifier.weight
+        first, initial_network(folder, TASKS["rte"], 42, "pretrained").model.classifier.weight
     )

@@ -17,8 +17,8 @@ from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.inputs.data import FolderData, data_sha256, split_table
 from lottery_ray.inputs.encoding import Encoded, encode
 from lottery_ray.inputs.tasks import TASKS
-from lottery_ray.networks import weights as models
 from lottery_ray.networks.pruning import prune
+from lottery_ray.networks.weights import initial_network
 from lottery_ray.storage.store import Store
 from lottery_ray.training.scoring import predict
 from lottery_ray.trial.process import prepare
@@ -42,7 +42,7 @@ def dev() -> Encoded:
 
 @with_glue
 def test_packed_equals_the_hugging_face_model_padded_to_128(dev: Encoded) -> None:
-    network = models.initial(MODEL, TASKS["mrpc"], 1, "pretrained").eval()
+    network = initial_network(MODEL, TASKS["mrpc"], 1, "pretrained").eval()
     reference = AutoModelForSequenceClassification.from_pretrained(MODEL, num_labels=2).eval()
     reference.load_state_dict(network.model.state_dict())
     starts = dev.ends - dev.lengths
@@ -64,7 +64,7 @@ def test_gated_equals_compacted_on_real_weights(dev: Encoded) -> None:
     mask = masks.structured_mask(rng.random((6, 12)) < 0.5, np.array([1, 0, 1, 1, 0, 1], bool))
     logits = []
     for layout in ("gated", "compacted"):
-        network = models.initial(MODEL, TASKS["mrpc"], 1, "pretrained")
+        network = initial_network(MODEL, TASKS["mrpc"], 1, "pretrained")
         prune(network, mask, layout)
         logits.append(predict(network, dev, prepare(Recipe(), cpu=True)))
     assert np.abs(logits[0] - logits[1]).max() < 1e-6

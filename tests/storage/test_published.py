@@ -15,18 +15,19 @@ from rich.console import Console
 from transformers import BertConfig, BertForSequenceClassification
 
 from analysis import Analysis, analyse
-from analysis.formats import table_in_words
 from analysis.formats import rows as rows_of
+from analysis.formats import table_in_words
 from analysis.paper.versus import paper, versus_paper
 from analysis.records.method_names import STRUCTURED
 from analysis.records.network_names import PUBLISHED_NETWORKS, STOPPING
 from analysis.report import write as report
 from lottery_ray.errors import InputError
 from lottery_ray.experiment import masks
+from lottery_ray.experiment.masks import read_masks
 from lottery_ray.inputs.tasks import TASKS, title
-from lottery_ray.networks import weights as models
 from lottery_ray.networks.network import Network
-from lottery_ray.storage.published import BERT_BASE, import_published
+from lottery_ray.networks.weights import architecture_sizes
+from lottery_ray.storage.published import PAPER_NETWORK, import_published
 from lottery_ray.storage.store import Store
 from tests.places import JOBS, SHARED
 
@@ -87,7 +88,7 @@ def test_masks_are_those_of_the_file(tmp_path: Path) -> None:
     for record in records:
         task = "CoLA" if record.labels["task"] == "cola" else "HANS"
         rows = frame[(frame["task"] == task) & (frame["seed"] == record.labels["seed"])]
-        mask = masks.from_table(masks.read(store.fetch(record, "mask.arrow")))
+        mask = masks.from_table(read_masks(store.fetch(record, "mask.arrow")))
         expected = rows[rows["component"] == "head"]["kept"].to_numpy().reshape(12, 12)
         assert np.array_equal(masks.heads(mask), expected)
         assert np.array_equal(masks.mlps(mask), rows[rows["component"] == "mlp"]["kept"])
@@ -237,7 +238,7 @@ def test_the_job_refuses_bad_files_in_one_line(tmp_path: Path) -> None:
 def test_the_network_of_the_paper() -> None:
     with torch.device("meta"):
         network = Network(BertForSequenceClassification(BertConfig()))
-    assert models.architecture(network) == BERT_BASE
+    assert architecture_sizes(network) == PAPER_NETWORK
 
 
 def test_survivors_of_every_task_and_seed(found: Analysis) -> None:

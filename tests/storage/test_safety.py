@@ -13,14 +13,14 @@ import pytest
 import torch
 
 from lottery_ray.errors import InputError
-from lottery_ray.experiment import masks
 from lottery_ray.experiment.graph import key
+from lottery_ray.experiment.masks import read_masks, write_masks
 from lottery_ray.experiment.nodes import Finetune, Pretrain, Search
 from lottery_ray.experiment.plan import Plan, plan
 from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.experiment.study import Study
 from lottery_ray.identity import digest, file_sha256
-from lottery_ray.networks import weights as models
+from lottery_ray.networks.weights import load_network
 from lottery_ray.storage.store import Store
 from lottery_ray.training.checkpoints import Checkpoints
 from lottery_ray.trial.node import run_node
@@ -129,7 +129,7 @@ def test_pickled_weights_are_not_read(done: tuple[Plan, Path], root: Path, tmp_p
     shutil.copytree(root / "nodes" / key(full), folder)
     (attempt,) = (path for path in folder.iterdir() if (path / "pytorch_model.bin").exists())
     with pytest.raises(OSError, match="safetensors"):
-        models.load(attempt)
+        load_network(attempt)
     assert not (tmp_path / "mark").exists()
 
 
@@ -162,7 +162,7 @@ def test_pickles_in_the_metadata_of_a_table_are_data(
     store = Store.open(str(root))
     record = store.read(key(search))
     assert record is not None
-    table = masks.read(store.fetch(record, "mask.arrow"))
+    table = read_masks(store.fetch(record, "mask.arrow"))
     pickled = pickle.dumps(Bomb(tmp_path / "mark"))
     poison = {
         b"ARROW:extension:name": b"arrow.py_extension_type",
@@ -170,7 +170,7 @@ def test_pickles_in_the_metadata_of_a_table_are_data(
     }
     fields = [field.with_metadata(poison) for field in table.schema]
     schema = pa.schema(fields, (table.schema.metadata or {}) | {b"pandas": pickled})
-    masks.write(pa.Table.from_arrays(table.columns, schema=schema), tmp_path / "mask.arrow")
+    write_masks(pa.Table.from_arrays(table.columns, schema=schema), tmp_path / "mask.arrow")
     forge(root, search, {"mask.arrow": tmp_path / "mask.arrow"})
     found = run_node(ticket, TrialSettings(str(root), planned.folders, cpu=True))
     assert found.result["sizes"] == record.result["sizes"]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lottery_ray.experiment.graph import Node, key, stage, title
+from lottery_ray.experiment.graph import Node, key, node_title, stage
 from lottery_ray.experiment.nodes import Finetune, NullDraws, Search, Ticket
 from lottery_ray.experiment.plan import Plan, plan
 from lottery_ray.experiment.recipe import Recipe
@@ -90,7 +90,7 @@ def test_every_node_is_a_run(tracked: Done) -> None:
     assert told.runs.keys() == {key(node) for node in tracked.plan.nodes}
     for node in tracked.plan.nodes:
         found = told.runs[key(node)]
-        assert (found.group, found.job_type, found.name) == ("a study", stage(node), title(node))
+        assert (found.group, found.job_type, found.name) == ("a study", stage(node), node_title(node))
         assert {stage(node), "mrpc"} <= set(found.tags)
         assert found.exit_code == 0
 

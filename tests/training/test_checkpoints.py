@@ -21,7 +21,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from lottery_ray.experiment import masks
-from lottery_ray.experiment.graph import key, title
+from lottery_ray.experiment.graph import key, node_title
 from lottery_ray.experiment.masks import Mask
 from lottery_ray.experiment.nodes import Finetune, Pretrain, Search
 from lottery_ray.experiment.plan import Plan, plan
@@ -115,7 +115,7 @@ def test_a_study_killed_every_few_steps_equals_an_undisturbed_one(studied: Plan,
     for node, record in expected.items():
         found = store.read(key(node))
         assert found is not None
-        assert found.result == record.result, title(node)
+        assert found.result == record.result, node_title(node)
         assert found.artifacts == record.artifacts, "masks, weights and predictions, by their sha256"
         assert bool(found.provenance["resumed_at_step"]) == (node in trained)
         assert len(found.provenance["resumed_from"]) == len(found.provenance["resumed_at_step"])

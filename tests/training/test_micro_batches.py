@@ -15,8 +15,8 @@ import pytest
 import torch
 from transformers import BertForSequenceClassification
 
-from analysis import analyse
 from analysis.report.words import cautions
+from analysis.tables import tables_of
 from lottery_ray.criteria.gradient import predict_with_importance
 from lottery_ray.experiment.methods import Structured
 from lottery_ray.experiment.recipe import Recipe
@@ -100,12 +100,12 @@ def test_a_training_out_of_memory_goes_on_in_smaller_micro_batches(long_texts: P
         for path in (long_texts / root).glob("nodes/*/*/predictions.arrow")
     )
     assert np.allclose(ours, theirs, atol=1e-4)
-    said = cautions.flags(analyse(str(long_texts / "short of memory")))
+    said = cautions.flags(tables_of(str(long_texts / "short of memory")))
     assert any(
         "1 of 1 nodes ran out of memory" in sentence and f"{short['micro_batch']} examples" in sentence
         for sentence in said
     )
-    said = cautions.flags(analyse(str(long_texts / "enough memory")))
+    said = cautions.flags(tables_of(str(long_texts / "enough memory")))
     assert not any("memory" in sentence for sentence in said)
 
 

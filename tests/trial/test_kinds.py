@@ -17,18 +17,18 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from lottery_ray.errors import InputError
 from lottery_ray.experiment import masks, search
-from lottery_ray.experiment.graph import Node, key, title
-from lottery_ray.experiment.masks import Mask
+from lottery_ray.experiment.graph import Node, key, node_title
+from lottery_ray.experiment.masks import Mask, read_masks
 from lottery_ray.experiment.methods import Magnitude, Structured
 from lottery_ray.experiment.nodes import Finetune, NullDraws, Search, Ticket
 from lottery_ray.experiment.plan import Plan, plan
 from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.experiment.study import RELEASED, Study
 from lottery_ray.inputs.data import split_table
-from lottery_ray.inputs.tasks import TASKS, score
-from lottery_ray.networks import weights as models
+from lottery_ray.inputs.tasks import TASKS, task_score
 from lottery_ray.networks.export import export_ticket
 from lottery_ray.networks.pruning import prunable
+from lottery_ray.networks.weights import load_network
 from lottery_ray.storage.store import Record, Store
 from lottery_ray.trial.node import run_node
 from lottery_ray.trial.settings import TrialSettings
@@ -64,7 +64,7 @@ class Done:
 
     def mask(self, node: Node, name: str = "mask.arrow") -> Mask:
         path = Store.open(self.root).fetch(self.records[node], name)
-        return masks.from_table(masks.read(path))
+        return masks.from_table(read_masks(path))
 
     def good(self, node: Ticket) -> Mask:
         """The good mask of its task and seed at its size."""
@@ -125,7 +125,7 @@ def per_layer(mask: Mask) -> dict[tuple[str, int], int]:
 
 
 def test_every_node_has_a_record_and_a_title_of_its_own(done: Done) -> None:
-    assert len({title(node) for node in done.plan.nodes}) == len(done.plan.nodes) > 100
+    assert len({node_title(node) for node in done.plan.nodes}) == len(done.plan.nodes) > 100
 
 
 def test_tickets_have_exactly_the_size_they_are_named_after(done: Done) -> None:
@@ -133,7 +133,7 @@ def test_tickets_have_exactly_the_size_they_are_named_after(done: Done) -> None:
         sizes = done.records[node].result["sizes"]
         if node.kind.startswith("super"):
             continue
-        assert sizes == masks.sizes(done.good(node)), title(node)
+        assert sizes == masks.sizes(done.good(node)), node_title(node)
         if node.size == 0.5:
             assert all(size["kept"] == round(0.5 * size["of"]) for size in sizes.values())
 
@@ -233,7 +233,7 @@ def test_null_draws_are_scored_beside_the_good_ticket(done: Done) -> None:
         assert len(result["scores"]) == 3
         assert result["good"] == pytest.approx(done.records[good].result["pruned"], abs=1e-6)
         if isinstance(node.source.method, Structured):
-            table = masks.read(Store.open(done.root).fetch(done.records[node], "nulls.arrow"))
+            table = read_masks(Store.open(done.root).fetch(done.records[node], "nulls.arrow"))
             rows = len(table) // 3
             drawn = [masks.from_table(table.slice(n * rows, rows)) for n in range(3)]
             sizes = {str(masks.sizes(mask)) for mask in drawn}
@@ -269,7 +269,7 @@ def test_a_frozen_encoder_is_not_trained(done: Done) -> None:
 def test_states_hold_every_step_of_a_search(done: Done) -> None:
     for node, record in done.records.items():
         if isinstance(node, Search) and isinstance(node.method, Structured):
-            table = masks.read(Store.open(done.root).fetch(record, "states.arrow"))
+            table = read_masks(Store.open(done.root).fetch(record, "states.arrow"))
             steps = record.result["steps"]
             for number, step in enumerate(steps):
                 state = masks.from_table(table.filter(pc.equal(table["step"], number)))
@@ -283,7 +283,7 @@ def test_states_hold_every_step_of_a_search(done: Done) -> None:
 def test_released_choices_are_in_the_masks(released: Done) -> None:
     for node in released.tickets(kind="bad", method="magnitude"):
         folder = Path(released.root) / "nodes" / key(node.finetune) / released.records[node.finetune].attempt
-        network = models.load(folder)
+        network = load_network(folder)
         weights = {n: p.detach().abs().numpy().ravel() for n, p in prunable(network).items()}
         every = np.concatenate(list(weights.values()))
         chosen = np.concatenate([part.kept for part in released.mask(node)])
@@ -329,7 +329,7 @@ def test_an_exported_ticket_loads_anywhere_and_scores_the_same(
     name = "retrained" if retrained else "pruned"
     predictions = pa.ipc.open_file(Store.open(done.root).fetch(record, f"{name}.arrow")).read_all()
     assert np.allclose(logits, np.array(predictions["logits"].to_pylist()), atol=1e-5)
-    assert score(task.metric, rows["label"].to_numpy(), logits) == record.result[name]
+    assert task_score(task.metric, rows["label"].to_numpy(), logits) == record.result[name]
 
 
 def test_what_cannot_be_exported_is_refused(done: Done, tmp_path: Path) -> None:

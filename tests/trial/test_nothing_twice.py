@@ -13,6 +13,7 @@ from lottery_ray.experiment.plan import plan
 from lottery_ray.experiment.recipe import Recipe
 from lottery_ray.experiment.study import Study
 from lottery_ray.networks import weights
+from lottery_ray.networks.weights import read_saved
 from lottery_ray.storage.store import Record, Store
 from lottery_ray.training import scoring
 from lottery_ray.trial import work
@@ -67,7 +68,7 @@ def test_data_is_tokenised_weights_are_read_and_full_models_are_scored_once(
 
 
 def test_a_network_may_be_changed_without_changing_what_was_read(tmp_path: Path) -> None:
-    saved = weights.read(model_folder(tmp_path / "model"))
+    saved = read_saved(model_folder(tmp_path / "model"))
     before = {name: value.clone() for name, value in saved.weights.items()}
     changed = weights.restored(saved).model.state_dict()
     with torch.no_grad():

@@ -27,7 +27,7 @@ from analysis.report.figures.drawing import (
 from analysis.report.words.conclusions import opening
 from analysis.scores.statistics import NETWORK_COLUMNS
 from analysis.tables import Tables
-from lottery_ray.inputs.tasks import CORRELATIONS, known, metric_name, title
+from lottery_ray.inputs.tasks import CORRELATIONS, known_tasks, metric_name, title
 
 SEEDS = "Small dots are seeds, large marks"
 SPREADS = (
@@ -120,7 +120,7 @@ def _seeds(found: Tables, row: dict[str, Any]) -> np.ndarray:
 
 def _lowest(task: str) -> float:
     """Of its metric."""
-    return -1.0 if task not in known() or known()[task].metric in CORRELATIONS else 0.0
+    return -1.0 if task not in known_tasks() or known_tasks()[task].metric in CORRELATIONS else 0.0
 
 
 def _spread(part: Slice) -> Drawing:

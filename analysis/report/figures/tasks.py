@@ -15,7 +15,7 @@ from analysis.report.figures.drawing import WIDTH, Drawing, Slice, grid, slices
 from analysis.report.figures.heatmap import heatmap
 from analysis.report.words.conclusions import opening
 from analysis.tables import Tables
-from lottery_ray.inputs.tasks import order, title
+from lottery_ray.inputs.tasks import task_order, title
 
 Shown = Callable[[float], str]
 
@@ -32,7 +32,7 @@ def drawings(found: Tables) -> Iterator[Drawing]:
 
 def _overlap(part: Slice, component: str, cells: pd.DataFrame) -> Drawing:
     """What each two tasks share, and beside it over what chance would have them share."""
-    tasks = sorted({*cells["task"], *cells["other_task"]}, key=order)
+    tasks = sorted({*cells["task"], *cells["other_task"]}, key=task_order)
     width = min(WIDTH, 3.0 + 0.95 * len(tasks))
     figure = Figure(figsize=(width, 1.3 + 0.42 * len(tasks)), layout="constrained")
     left, right = figure.subplots(1, 2)
@@ -92,7 +92,7 @@ def _transfers(found: Tables) -> Iterator[Drawing]:
 
 
 def _transfer(part: Slice) -> Drawing:
-    tasks = sorted({*part.rows["task"], *part.rows["source"]}, key=order)
+    tasks = sorted({*part.rows["task"], *part.rows["source"]}, key=task_order)
     measures = list(dict.fromkeys(part.rows["measure"]))
     figure, axes = grid(len(measures), 1.6 + 0.42 * len(tasks), 2)
     for axis, measure in zip(axes, measures, strict=True):

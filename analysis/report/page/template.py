@@ -8,7 +8,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from analysis.report import figures
-from lottery_ray.inputs.tasks import known
+from lottery_ray.inputs.tasks import known_tasks
 
 
 def rendered(name: str, **values: Any) -> str:
@@ -31,6 +31,6 @@ def rendered(name: str, **values: Any) -> str:
 
 def whole(text: str) -> Markup:
     """With names of tasks such as SST-2 kept on one line."""
-    titles = [re.escape(str(escape(task.title))) for task in known().values() if "-" in task.title]
+    titles = [re.escape(str(escape(task.title))) for task in known_tasks().values() if "-" in task.title]
     hyphenated = re.compile("|".join(titles))
     return Markup(hyphenated.sub(r'<span class="whole">\g<0></span>', str(escape(text))))

@@ -14,7 +14,7 @@ from analysis.masks import bits
 from analysis.masks import rows as mask_rows
 from lottery_ray.errors import InputError
 from lottery_ray.experiment import masks
-from lottery_ray.experiment.masks import Mask, Part
+from lottery_ray.experiment.masks import Mask, Part, write_masks
 
 IDENTITY = dict.fromkeys(masks.IDENTITY)
 SETTINGS = settings(
@@ -91,7 +91,7 @@ def test_tiles_and_pieces_of_long_masks(tmp_path: Path) -> None:
     found = [drawn(rng, [3_000_000, 1_234_567]) for _ in range(3)]
     paths = [tmp_path / f"{number}.arrow" for number in range(3)]
     for mask, path in zip(found, paths, strict=True):
-        masks.write(masks.to_table(mask, "k", IDENTITY), path)
+        write_masks(masks.to_table(mask, "k", IDENTITY), path)
     counts = bits.count(paths, [(0, 1, 2)])
     kept = np.stack([flat(mask, 0) for mask in found])
     expected = [[int((one & other).sum()) for other in kept] for one in kept]
@@ -104,7 +104,7 @@ def test_layers_and_components_of_a_structured_mask(tmp_path: Path) -> None:
     heads = np.arange(12).reshape(3, 4) % 3 == 0
     mask = masks.structured_mask(heads, np.array([True, False, True]))
     path = tmp_path / "mask.arrow"
-    masks.write(masks.to_table(mask[::-1], "k", IDENTITY), path)
+    write_masks(masks.to_table(mask[::-1], "k", IDENTITY), path)
     counts = bits.count([path, path])
     assert counts.component.tolist() == ["heads"] * 3 + ["mlp"] * 3
     assert counts.of("heads").sizes.tolist() == [heads.sum(axis=1).tolist()] * 2
@@ -119,6 +119,6 @@ def test_masks_of_different_shapes_are_refused_by_name(tmp_path: Path, change: d
     more = (*other, Part("weight", 9, "last", (1,), np.ones(1, bool)))
     paths = [tmp_path / "one.arrow", tmp_path / "two.arrow"]
     for path, parts in zip(paths, [(*mask, more[-1]), more], strict=True):
-        masks.write(masks.to_table(parts, "k", IDENTITY), path)
+        write_masks(masks.to_table(parts, "k", IDENTITY), path)
     with pytest.raises(InputError, match=r"one\.arrow and .*two\.arrow .*tensor of layer 0, of shape \(6,\)"):
         bits.count(paths)

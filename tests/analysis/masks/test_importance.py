@@ -16,6 +16,7 @@ from analysis.records import root as records
 from analysis.records.method_names import STRUCTURED
 from lottery_ray.experiment import masks
 from lottery_ray.experiment.graph import key
+from lottery_ray.experiment.masks import read_masks, write_masks
 from lottery_ray.experiment.methods import Structured
 from lottery_ray.experiment.nodes import Search
 from lottery_ray.experiment.study import PRESETS
@@ -46,7 +47,7 @@ class WithStates(Planted):
                     masks.structured_mask(*whole, *scores), key(node), dict.fromkeys(masks.IDENTITY)
                 )
                 tables.append(table.append_column("step", pa.array([step] * len(table), pa.int32())))
-            masks.write(pa.concat_tables(tables), folder / "states.arrow")
+            write_masks(pa.concat_tables(tables), folder / "states.arrow")
         return super()._search(node, folder)
 
 
@@ -58,7 +59,7 @@ def test_scores_are_those_that_the_search_first_saw(tmp_path: Path) -> None:
     for record in searches:
         own = picked.rows(found, task=record.labels["task"], seed=record.labels["seed"])
         rng = generator("scores", record.key, 0)
-        good = masks.from_table(masks.read(root.artifact(record, "mask.arrow")))
+        good = masks.from_table(read_masks(root.artifact(record, "mask.arrow")))
         for component, kept in (("heads", masks.heads(good)), ("mlp", masks.mlps(good)[:, None])):
             cells = picked.rows(own, component=component)
             np.testing.assert_array_equal(cells["score"], rng.random(kept.shape, np.float32).ravel())

@@ -13,6 +13,7 @@ from analysis.records.method_names import MAGNITUDE, MethodName
 from analysis.records.network_names import GOOD, PRETRAINED, STOPPING, TicketSize
 from analysis.records.root import MaskFile
 from lottery_ray.experiment import masks
+from lottery_ray.experiment.masks import read_masks, write_masks
 from tests import picked, released
 
 
@@ -56,7 +57,7 @@ def test_only_seeds_that_have_both_tasks_count(tmp_path: Path) -> None:
             heads = rng.random((3, 4)) < 0.5
             mask = masks.structured_mask(heads, np.ones(3, bool))
             path = tmp_path / f"{task} {seed}.arrow"
-            masks.write(masks.to_table(mask, "k", dict.fromkeys(masks.IDENTITY)), path)
+            write_masks(masks.to_table(mask, "k", dict.fromkeys(masks.IDENTITY)), path)
             files.append(MaskFile(task, seed, MethodName("heads"), STOPPING, GOOD, 0, path))
             kept[task, seed] = heads
     table = task_overlap(files)
@@ -94,13 +95,13 @@ def made(folder: Path, own: float, common: float) -> list[MaskFile]:
                 masks.Part("weight", i, "weight", (N // 2,), part) for i, part in enumerate(np.split(kept, 2))
             ]
             path = folder / f"{network} {seed}.arrow"
-            masks.write(masks.to_table(tuple(halves), "k", dict.fromkeys(masks.IDENTITY)), path)
+            write_masks(masks.to_table(tuple(halves), "k", dict.fromkeys(masks.IDENTITY)), path)
             files.append(MaskFile("sst2", seed, MAGNITUDE, STOPPING, network, 0, path))
     return files
 
 
 def flags(file: MaskFile) -> np.ndarray:
-    return np.concatenate([part.kept for part in masks.from_table(masks.read(file.path))])
+    return np.concatenate([part.kept for part in masks.from_table(read_masks(file.path))])
 
 
 @pytest.mark.parametrize("common", [0.0, 1.0])
@@ -141,7 +142,7 @@ def test_masks_that_are_random_within_the_strata_share_nothing_beyond(tmp_path: 
         for network, kept in ((GOOD, good), (PRETRAINED, model)):
             path = tmp_path / f"{network} {seed}.arrow"
             part = masks.Part("weight", 0, "weight", (N,), kept)
-            masks.write(masks.to_table((part,), "k", dict.fromkeys(masks.IDENTITY)), path)
+            write_masks(masks.to_table((part,), "k", dict.fromkeys(masks.IDENTITY)), path)
             files.append(MaskFile("HANS", seed, MAGNITUDE, TicketSize(0.5), network, 0, path))
     pairs = picked.rows(pretrained_overlap(files), other="good")
     assert len(pairs) == 6

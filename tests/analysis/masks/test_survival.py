@@ -13,9 +13,10 @@ from analysis.records.method_names import MAGNITUDE
 from analysis.records.network_names import GOOD, STOPPING
 from analysis.records.root import MaskFile
 from lottery_ray.experiment import masks
-from lottery_ray.networks import weights as models
+from lottery_ray.experiment.masks import write_masks
 from lottery_ray.networks.network import Network
 from lottery_ray.networks.pruning import kept_weights, prunable, weight_mask
+from lottery_ray.networks.weights import architecture_sizes
 from tests import picked, released
 from tests.networks.test_families import CONFIGS
 
@@ -68,7 +69,7 @@ def test_the_weights_of_a_head_are_those_that_pruning_it_takes(family: str) -> N
         assert min(shares, key=lambda cell: shares[cell]) == (component, layer, index)
         bias = prunable(network).get(output_bias(network))
         own = 0 if bias is None or component == "mlp" else bias.numel() // width
-        expected = own / (models.architecture(network)["head_weights"] + own)
+        expected = own / (architecture_sizes(network)["head_weights"] + own)
         assert shares.pop((component, layer, index)) == pytest.approx(expected)
         assert set(shares.values()) == {1.0}
 
@@ -97,7 +98,7 @@ def test_shares_of_random_masks_of_weights(tmp_path: Path) -> None:
         pieces += [by_name[f"{output}.weight"][:, rows], by_name[f"{output}.bias"][rows]]
         expected.append(np.concatenate([piece.ravel() for piece in pieces]).mean())
         path = tmp_path / f"{seed}.arrow"
-        masks.write(masks.to_table(mask, "k", IDENTITY), path)
+        write_masks(masks.to_table(mask, "k", IDENTITY), path)
         files.append(MaskFile("sst2", seed, MAGNITUDE, STOPPING, GOOD, 0, path))
     kept = survival.survival_by_mask(files, width)
     table = survival.survival(kept)

@@ -11,6 +11,7 @@ from transformers import BertConfig, BertForSequenceClassification
 from lottery_ray import streams
 from lottery_ray.experiment import draws as tickets
 from lottery_ray.experiment import masks, search
+from lottery_ray.experiment.draws import draw_mask
 from lottery_ray.experiment.masks import Mask
 from lottery_ray.experiment.nodes import Kind
 from lottery_ray.networks.network import Network
@@ -89,7 +90,7 @@ def test_bad_tickets_are_as_bad_as_the_released_ones(released: Masks) -> None:
     for task in NAMES.values():
         for seed in SEEDS:
             good, theirs = (released[name, task, seed] for name in ("heads_mlps", "heads_mlps_bad_1"))
-            ours = tickets.draw("bad", (good,), streams.generator("bad", task, seed))
+            ours = draw_mask("bad", (good,), streams.generator("bad", task, seed))
             assert masks.sizes(ours) == masks.sizes(theirs) == masks.sizes(good)
             forced = tickets.forced_overlap(good, theirs)
             assert tickets.common(good, theirs) == tickets.common(good, ours) == forced
@@ -99,13 +100,13 @@ def test_super_survivors_are_the_released_ones(released: Masks) -> None:
     kinds: tuple[Kind, ...] = ("super_random", "super_bad")
     for task in NAMES.values():
         goods = [released["heads_mlps", task, seed] for seed in SEEDS]
-        ours = tickets.draw("super", goods, streams.generator("super"))
+        ours = draw_mask("super", goods, streams.generator("super"))
         assert all(same(ours, released["heads_mlps_super", task, seed]) for seed in SEEDS)
         for kind in kinds:
-            drawn = tickets.draw(kind, goods, streams.generator(kind, task))
+            drawn = draw_mask(kind, goods, streams.generator(kind, task))
             assert masks.sizes(drawn) == masks.sizes(ours)
         assert tickets.common(drawn, ours)["heads"] == 0, "there are always enough others to be bad with"
-        bad = tickets.draw("super_bad", goods, streams.generator("bad", task), "released")
+        bad = draw_mask("super_bad", goods, streams.generator("bad", task), "released")
         random = tickets.released_super_random(goods, bad, streams.generator("random", task))
         assert tickets.common(random, ours)["heads"] == 0, "protocol section 4: no overlap with super"
         assert tickets.common(random, bad)["heads"] == 0
