@@ -1,6 +1,7 @@
 """Small real parts that the tests share: tiny BERTs, tokenised examples and an S3 server."""
 
 import gc
+import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from transformers import BertForSequenceClassification
 
 from lottery_ray.inputs.encoding import Encoded
@@ -106,20 +108,33 @@ def wandb_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[W
     server.stop()
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder of this run of the tests, which the first of its processes to need it makes."""
+    base = factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with FileLock(base / f"{name}.lock"):
+        if not (base / f"{name}.made").exists():
+            make(base / name)
+            (base / f"{name}.made").touch()
+    return base / name
+
+
 @pytest.fixture(scope="session")
 def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_inputs(tmp_path_factory.mktemp("the inputs"))
+    return made_once(tmp_path_factory, "the inputs", make_inputs)
 
 
 @pytest.fixture(scope="session")
 def finished(inputs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The root of an undisturbed sweep on Ray."""
-    root = tmp_path_factory.mktemp("finished") / "a root"
-    output = run(command(inputs, root, report=True))
-    assert f"[{NODES}/{NODES}]" in output
-    assert "time left" in output or "left" in output
-    assert output.strip().splitlines()[-1].endswith("index.html")
-    return root
+
+    def sweep(root: Path) -> None:
+        output = run(command(inputs, root, report=True))
+        assert f"[{NODES}/{NODES}]" in output
+        assert "time left" in output or "left" in output
+        assert output.strip().splitlines()[-1].endswith("index.html")
+
+    return made_once(tmp_path_factory, "a finished root", sweep)
 
 
 @pytest.fixture

@@ -56,6 +56,28 @@ def checked(command: list[str], environment: dict[str, str], status: int | None 
     return output
 
 
+HOLD = """
+import sys, time, ray
+from pathlib import Path
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+class Hold:
+    def here(self):
+        pass
+
+host, held, release = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+ray.init(address="auto", log_to_driver=False)
+(node,) = (n for n in ray.nodes() if n["Alive"] and n["NodeManagerHostname"] == host)
+there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+actor = ray.remote(num_cpus=node["Resources"]["CPU"])(Hold).options(scheduling_strategy=there).remote()
+ray.get(actor.here.remote())
+held.touch()
+while not release.exists():
+    time.sleep(0.2)
+"""
+"""Takes all CPUs of a host until it is told to let them go."""
+
+
 @dataclass(frozen=True)
 class Cluster:
     """What a user has at home: a configuration, a token, a key."""
@@ -99,6 +121,24 @@ class Cluster:
     def wait_for_hosts(self, count: int) -> None:
         wait_for(lambda: f"{count} local.cluster.node" in self.status(), 400)
 
+    @contextmanager
+    def without(self, host: str) -> Iterator[None]:
+        """Within it all CPUs of a host are taken, so that trials run on the others."""
+        script, held, release = (TO_ALL / name for name in ("hold.py", f"held-{host}", f"release-{host}"))
+        script.write_text(HOLD)
+        for flag in (held, release):
+            flag.unlink(missing_ok=True)
+        holding = shlex.join(["python", *map(str, (script, host, held, release))])
+        command = [str(BIN / "ray"), "exec", "--no-config-cache", str(self.config), holding]
+        environment = os.environ | {"HOME": str(self.home), "PATH": f"{BIN}:{os.environ['PATH']}"}
+        with subprocess.Popen(command, env=environment | {"RAY_AUTH_MODE": "token"}) as holder:
+            try:
+                wait_for(held.exists)
+                yield
+            finally:
+                release.touch()
+                holder.wait(timeout=60)
+
     def status(self) -> str:
         return self.ray("exec", "--no-config-cache", str(self.config), "ray status", status=None)
 
@@ -123,7 +163,7 @@ def inputs() -> Path:
     return make_inputs(folder)
 
 
-def study(inputs: Path, root: Path) -> list[str]:
+def study(inputs: Path, root: Path, *tasks: str) -> list[str]:
     return [
         *(
             "glue",
@@ -134,9 +174,9 @@ def study(inputs: Path, root: Path) -> list[str]:
             "--data",
             str(inputs / "some data"),
         ),
-        *("--tasks", "mrpc", "rte", "--seeds", "1", "--recipe.epochs", "2"),
+        *("--tasks", *(tasks or ("mrpc", "rte")), "--seeds", "1", "--recipe.epochs", "2"),
         *("--kinds", "good", "bad", "--recipe.learning-rate", "3e-3"),
-        # one trial at a time on each host, so that every host has some
+        # one trial at a time on each host
         *("--cpus-per-trial", str(os.cpu_count())),
     ]
 
@@ -230,8 +270,13 @@ def test_the_preflight_finds_a_root_that_is_not_shared(cluster: Cluster, inputs:
 def test_ray_submit_gives_the_records_of_a_local_run(
     cluster: Cluster, inputs: Path, local: Path, root: Path
 ) -> None:
-    # over SSH it has a terminal, and so a live display instead of a line per node
-    assert "Report: " in cluster.submit("sweep", *study(inputs, root))
+    # one task can run on the second host alone, and the other one on the first
+    with cluster.without("host1"):
+        cluster.submit("sweep", *study(inputs, root, "mrpc"))
+    assert machines(root) == {"host2"}
+    with cluster.without("host2"):
+        # over SSH it has a terminal, and so a live display instead of a line per node
+        assert "Report: " in cluster.submit("sweep", *study(inputs, root))
     assert machines(root) == {"host1", "host2"}
     assert_equal(root, local)
 
@@ -257,7 +302,12 @@ def test_ray_job_submit_gives_the_records_of_a_local_run(
     name = f"study-{time.time_ns()}"
     command = ("--working-dir", ".", "--", "python", "jobs/sweep.py", *study(inputs, root))
     with cluster.dashboard():
-        output = cluster.job("submit", f"--submission-id={name}", *command)
+        with cluster.without("host1"):
+            first = ("--working-dir", ".", "--", "python", "jobs/sweep.py", *study(inputs, root, "mrpc"))
+            assert "succeeded" in cluster.job("submit", f"--submission-id={name}-first", *first)
+        assert machines(root) == {"host2"}
+        with cluster.without("host2"):
+            output = cluster.job("submit", f"--submission-id={name}", *command)
         assert "succeeded" in output
         # the same name again starts nothing
         assert "already exists" in cluster.job("submit", f"--submission-id={name}", *command, status=1)
