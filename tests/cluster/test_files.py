@@ -100,6 +100,7 @@ def test_ec2_knows_every_key_of_the_machines() -> None:
         assert not report.has_errors(), report.generate_report()
 
 
+@pytest.mark.full
 @mock_aws  # type: ignore[untyped-decorator]
 def test_ray_launches_what_it_says_with_the_roles_of_the_stack(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -63,6 +63,7 @@ def test_a_root_that_is_sent_to_another_process_is_as_patient(s3_root: str, s3_s
         assert not sent._exists("absent")
 
 
+@pytest.mark.full
 def test_requests_are_made_again_however_many_have_failed_before(s3_root: str, s3_server: str) -> None:
     with proxy(s3_server, lambda number, _: "refuse" if number % 2 else "pass") as front:
         store = Store.open(behind(front, s3_root, s3_server), create=True)

@@ -99,6 +99,7 @@ def kill_and_resume(planned: Plan, root: Path, steps: int) -> tuple[int, int]:
     raise AssertionError("killed for ever")
 
 
+@pytest.mark.full
 def test_a_study_killed_every_few_steps_equals_an_undisturbed_one(studied: Plan, tmp_path: Path) -> None:
     Store.open(str(tmp_path / "undisturbed"), create=True)
     expected = {
