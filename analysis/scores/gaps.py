@@ -80,10 +80,11 @@ def unpaired_gaps(summary: pd.DataFrame) -> pd.DataFrame:
     `welch`). Other columns are NaN. n is the smaller one where they differ.
     """
     table = []
+    fulls = dict(grouped(summary[summary["network"] == FULL_MODEL], "task"))
     for labels, group in grouped(summary[summary["method"] != NO_METHOD], CELL):
         names: dict[str, Any] = dict(zip(CELL, labels, strict=True))
-        full = summary[(summary["task"] == names["task"]) & (summary["network"] == FULL_MODEL)]
-        found = {row["network"]: row for row in rows(pd.concat([group, full]))}
+        with_full = pd.concat([group, fulls.get(names["task"])])
+        found = {row["network"]: row for row in rows(with_full)}
         counting = [network for network in found if not is_good_again(names["method"], network)]
         for network, versus in comparisons(counting):
             gap = _unpaired(found[network], found[versus])

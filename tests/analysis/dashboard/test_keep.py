@@ -197,8 +197,8 @@ def test_a_root_without_a_model_has_its_progress_shown(tmp_path: Path, wandb_ser
 
 def test_watching_ends_with_the_sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root, planned = tmp_path / "root", plan(STUDY)
-    monkeypatch.setattr("analysis.dashboard.EVERY", 0.05)
-    monkeypatch.setattr("analysis.dashboard.TIMES", 0.0)
+    monkeypatch.setattr("analysis.dashboard.keep.EVERY", 0.05)
+    monkeypatch.setattr("analysis.dashboard.keep.TIMES", 0.0)
     store = Store.open(str(root), create=True)
     board = Dashboard(store, Tracking("offline"), lambda _: None)
     over, looks = until_swept(store), iter((Finetune, Search, Ticket))
