@@ -369,9 +369,7 @@ def test_only_tables_and_figures_scroll_sideways(index: Path, tmp_path: Path) ->
     )
     widths = "[0, 1, 2].map((place) => frames[place].document.documentElement.scrollWidth)"
     script = f"onload = () => {{ document.title = {widths} }}"
-    page.with_name("frames.html").write_text(
-        f"<!doctype html><title></title>{frames}<script>{script}</script>"
-    )
+    page.write_text(f"<!doctype html><title></title>{frames}<script>{script}</script>")
     text = browse(
         page,
         tmp_path,
