@@ -73,7 +73,7 @@ def gaps(scores: pd.DataFrame, root: Root) -> pd.DataFrame:
 def unpaired_gaps(summary: pd.DataFrame) -> pd.DataFrame:
     """The same comparisons from means and spreads alone, as published: columns GAP, paired False.
 
-    summary: columns NETWORK, n, mean and sd, as of `statistics.summary`. How the seeds pair is unknown, and
+    summary: as of `statistics.summary`, of which n, mean and sd are used. How the seeds pair is unknown, and
     so the sd of the differences is anything from |s1 - s2| to s1 + s2. The column sd is s1 + s2, and half =
     t (s1 + s2) / sqrt(n) with n - 1 degrees of freedom, so that the interval holds the paired one whatever
     the pairing was. independent_low, independent_high: the interval if the seeds are no pairs at all (see

@@ -49,7 +49,8 @@ def test_full_models_stand_first_and_controls_behind_all_of_their_kind() -> None
     bernoulli = replace(RANDOM, rule="bernoulli")
     early = NetworkName("early")
     ordered = [MAJORITY, FULL_MODEL, GOOD, RANDOM, bernoulli, RANDOM_START, BAD, early]
-    assert sorted(ordered[::-1]) == ordered
+    mixed = [BAD, early, RANDOM_START, FULL_MODEL, bernoulli, MAJORITY, RANDOM, GOOD]
+    assert sorted(mixed) == ordered
     assert [network.is_control for network in ordered].count(True) == 1
     assert [network.is_own for network in ordered].count(True) == 1
     assert bernoulli.drawn_as == RANDOM
