@@ -22,8 +22,8 @@ OTHER_MEAN = [f"other_{name}" for name in MEAN]
 class Comparison:
     """Tables of what two studies have both; columns of the second one begin with `other_`.
 
-    scores: columns NETWORK, n, mean, sd, other_n, other_mean, other_sd, and difference (second less
-    first), low, high: its 95% interval by Welch, for the studies' seeds are not pairs. gaps: likewise, of
+    scores: columns SAME_NETWORK, n, mean, sd, other_n, other_mean, other_sd, and difference (second less
+    first), low, high: its 95% interval by Welch, for the studies' seeds are not pairs. gaps: the same of
     gaps, with verdict and other_verdict. masks: columns COMPONENT, then kept share, Fleiss' kappa and mean
     Jaccard between seeds of each, beside chance. claims: claim, method, verdict, other_verdict.
     setup: what was run otherwise: task, what, first, second.

@@ -40,7 +40,7 @@ def analyse(root: str, only: Sequence[str] = ()) -> Analysis:
 def compare(first: Analysis, second: Analysis) -> Comparison:
     """Of two roots, in words; see `comparison.compare_tables`, whose errors it raises."""
     found = comparison.compare_tables(first.facts, second.facts)
-    told = {
+    told: dict[str, Any] = {
         name: table_in_words(table) for name, table in vars(found).items() if isinstance(table, pd.DataFrame)
     }
     return replace(found, **told)  # type: ignore[arg-type]

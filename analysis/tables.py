@@ -34,18 +34,19 @@ from lottery_ray.storage.store import Store
 @dataclass(frozen=True)
 class Tables:
     """The tables of one root; the functions that make them say what their columns are. Networks, methods,
-    sizes and verdicts are facts in them, see `formats.in_words`.
+    sizes and verdicts are facts in them, see `formats.table_in_words`.
 
     scores: one row per score; a full model has NO_METHOD, size WHOLE and measure "fine-tuned"; se is the
     dev set's standard error. summary: means over seeds, and what others published as means;
     averages: over tasks.
-    gaps, across_tasks, spread, composition: scores compared (modules of these names). null_draws,
-    null_tests, null_summary: see `nulls`. choice_scores, choice_pairs, choice_masks: see `choices`.
-    baselines, tasks: see `baselines`. claims: the paper's, judged. versus_paper: beside the published scores.
-    overlap_pairs, overlap, overlap_layers: see `overlap`. agreement, task_overlap, pretrained_overlap:
-    modules of these names. survival, task_survival: see `survival`. importance, importance_agreement: see
-    `importance`. survivors, sizes, extremes: see `sizes`; size_meanings: what they are shares of.
-    searches: see `searches`. missing, setup, methods, costs, micro_batches: see `inventory`.
+    gaps, across_tasks, composition: scores compared (modules of these names); spread: see `summaries`.
+    null_draws, null_tests, null_summary: see `nulls`. choice_scores, choice_pairs, choice_masks: see
+    `choices`. baselines, tasks: see `baselines`. claims: the paper's, judged. versus_paper: beside the
+    published scores. overlap_pairs, overlap, overlap_layers: see `overlap`. task_overlap, pretrained_overlap:
+    see `overlap_of_others`. agreement: see the module of that name. survival, task_survival: see `survival`.
+    importance, importance_agreement: see `importance`. survivors, sizes, extremes: see `sizes`;
+    size_meanings: what they are shares of. searches: see `searches`. missing, setup, methods, costs,
+    micro_batches: see `inventory`.
     """
 
     uri: str

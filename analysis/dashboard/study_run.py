@@ -5,7 +5,7 @@ All of it comes from the records and journals of a root. Names are those of curv
     progress/done, progress/search/all, ...                         nodes
     cost/hours, cost/hours/search                                   of trials, one after another
     gap/<task>/<method>/<measure>/good-random, .../low, .../high    see `gaps.gaps`
-    overlap/<task>/<method>/<network>/<component>, .../chance       see `overlap.of_seeds`
+    overlap/<task>/<method>/<network>/<component>, .../chance       see `overlap_of_seeds`
     search/<task>/<method>/<component>                              mean share that searches keep
     tables/<name>, figures/<group>/<name>, report                   of the report
 """

@@ -96,7 +96,7 @@ def pretrained_overlap(files: Sequence[MaskFile]) -> pd.DataFrame:
 
     other PRETRAINED: the good mask of a seed against its own P. other GOOD: the good masks of two seeds.
     n, kept, other_kept, both, jaccard: of weights. chance_*: of masks of the same sizes, as in
-    `overlap.of_pairs`. Of two seeds also beyond_*: the same, if masks are random within the strata of their
+    `overlap_of_pairs`. Of two seeds also beyond_*: the same, if masks are random within the strata of their
     P's; largest: the largest possible overlap there; ratio: both / beyond_both; share: (both - beyond_both)
     / (largest - beyond_both), which is 0 at chance and 1 if no mask could share more.
     """

@@ -56,7 +56,7 @@ def masks_of_choices(root: Root) -> pd.DataFrame:
 
 def mask_summary(pairs: pd.DataFrame, overlaps: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds: columns MEAN. between_seeds, between_chance: the Jaccard of the plain method's
-    masks between seeds, and its chance. pairs: see `masks_of_choices`; overlaps: see `overlap.of_seeds`."""
+    masks between seeds, and its chance. pairs: see `masks_of_choices`; overlaps: see `overlap_of_seeds`."""
     rows = []
     stopping = overlaps[(overlaps["size"] == STOPPING) & (overlaps["network"] == GOOD)]
     plain = stopping.set_index(["task", "method", "component"])[["jaccard", "chance"]]

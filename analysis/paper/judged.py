@@ -59,7 +59,7 @@ def claims(
     searches: pd.DataFrame,
 ) -> pd.DataFrame:
     """One row per claim and method: columns COLUMNS. gaps: paired or not, see `gaps`. summary: see
-    `statistics`. tasks: see `baselines.judged`. overlap, agreement, scores, searches: see the modules of
+    `statistics`. tasks: see `judged_tasks`. overlap, agreement, scores, searches: see the modules of
     these names; a method without searches, as published, counts as searched on dev.
 
     claim, quote: in short, and from the abstract. measured: a sentence. estimate, low, high, unit: the number

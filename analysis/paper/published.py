@@ -30,8 +30,8 @@ def _interval(record: Record) -> Interval:
 
 
 def published_summary(root: Root) -> pd.DataFrame:
-    """One row per published network: columns NETWORK, n, mean, sd, half, low, high, weights_kept (mean over
-    its published masks; NaN without them)."""
+    """One row per published network: columns NETWORK_COLUMNS, INTERVAL_COLUMNS, weights_kept (mean over its
+    published masks; NaN without them)."""
     kept: dict[Named, list[float]] = {}
     for record in root.subnetworks():
         weights = record.result["weights"]
@@ -59,7 +59,7 @@ def _place(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def published_tasks(root: Root) -> pd.DataFrame:
-    """Whether each task's full model beats its majority baseline, as `baselines.judged` has it."""
+    """Whether each task's full model beats its majority baseline, as `judged_tasks` has it."""
     found = {_named(root, record): record for record in _scores(root)}
     rows = []
     for (task, _, network), record in found.items():

@@ -14,7 +14,7 @@ from lottery_ray.storage.store import Record
 PER_RECORD = {"seed", "start", "kind", "kind_sha256", "draw", "draws", "size", "rule"}
 PER_RECORD |= {"finetune", "source", "sources"}
 """Fields in which the records of one study and task differ as they should, beside the choices of
-`variants`; tickets may also be retrained for other epochs."""
+`method_names`; tickets may also be retrained for other epochs."""
 
 NOUNS = {
     Finetune.stage: "fine-tuned models",

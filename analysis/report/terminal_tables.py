@@ -14,10 +14,12 @@ from analysis.scores.gaps import COMPARISON
 from analysis.scores.scores import TICKET_MEASURES
 from analysis.scores.statistics import UNDECIDED
 from analysis.tables import Tables
-from lottery_ray.inputs.tasks import metric_name, title
+from lottery_ray.inputs.tasks import known, metric_name, title
 
 WIDEST = 26
 """Of the first column, in characters: longer names go on in the next line."""
+
+CORRELATION_NAMES = {"matthews": "Matthews", "pearson": "Pearson"}
 
 Row = dict[str, Any]
 
@@ -96,7 +98,7 @@ def _says_seeds(found: Tables) -> bool:
 def _add_task(table: Table, found: Tables, task: str) -> None:
     """The baseline and the full model, then method by method the subnetworks."""
     judged = found.tasks.set_index("task")
-    table.add_row(f"[bold]{title(task)}[/]", metric_name(task).removesuffix(" corr."))
+    table.add_row(f"[bold]{title(task)}[/]", _metric(task))
     if task in judged.index:
         table.add_row(" majority", number(float(judged["majority"][task])))
     gaps = {
@@ -118,6 +120,12 @@ def _add_task(table: Table, found: Tables, task: str) -> None:
             indent = 2 if is_ticket else 1
             cells += [percent(first["weights_kept"]), str(first["n"])][: 1 + _says_seeds(found)]
             table.add_row(_indented(network.short, indent), *cells)
+
+
+def _metric(task: str) -> str:
+    """In one word."""
+    of_task = known().get(task)
+    return CORRELATION_NAMES.get(of_task.metric if of_task else "") or metric_name(task)
 
 
 def _indented(words: str, count: int) -> Padding:

@@ -48,12 +48,12 @@ def across_tasks(gaps: pd.DataFrame, conclusive: Collection[str]) -> pd.DataFram
 def model(gaps: pd.DataFrame) -> dict[str, Any]:
     """The columns of `across_tasks` after those of the comparison. gaps: one row per task, with columns n,
     mean, sd and paired."""
-    several = gaps[gaps["n"] > 1]
-    gaps = several if len(several) else gaps
-    n, mean, sd = (gaps[name].to_numpy(np.float64) for name in ("n", "mean", "sd"))
-    row = {"tasks": len(gaps), "n": int(n.sum()), "mean": float(mean.mean())}
-    row |= _fixed(n, mean, sd**2 / n, bool(gaps["paired"].all()))
-    return row | (_random(n, mean, sd**2) if len(gaps) > 1 else {})
+    n, mean, sd, paired = (gaps[name].to_numpy(np.float64) for name in ("n", "mean", "sd", "paired"))
+    if (several := n > 1).any():
+        n, mean, sd, paired = (values[several] for values in (n, mean, sd, paired))
+    row = {"tasks": len(n), "n": int(n.sum()), "mean": float(mean.mean())}
+    row |= _fixed(n, mean, sd**2 / n, bool(paired.all()))
+    return row | (_random(n, mean, sd**2) if len(n) > 1 else {})
 
 
 def _fixed(n: np.ndarray, mean: np.ndarray, error: np.ndarray, paired: bool) -> dict[str, float]:

@@ -73,17 +73,18 @@ def gaps(scores: pd.DataFrame, root: Root) -> pd.DataFrame:
 def unpaired_gaps(summary: pd.DataFrame) -> pd.DataFrame:
     """The same comparisons from means and spreads alone, as published: columns GAP, paired False.
 
-    summary: columns NETWORK, n, mean and sd, as of `statistics.summary`. How the seeds pair is unknown, and
+    summary: as of `statistics.summary`, of which n, mean and sd are used. How the seeds pair is unknown, and
     so the sd of the differences is anything from |s1 - s2| to s1 + s2. The column sd is s1 + s2, and half =
     t (s1 + s2) / sqrt(n) with n - 1 degrees of freedom, so that the interval holds the paired one whatever
     the pairing was. independent_low, independent_high: the interval if the seeds are no pairs at all (see
     `welch`). Other columns are NaN. n is the smaller one where they differ.
     """
     table = []
+    fulls = dict(grouped(summary[summary["network"] == FULL_MODEL], "task"))
     for labels, group in grouped(summary[summary["method"] != NO_METHOD], CELL):
         names: dict[str, Any] = dict(zip(CELL, labels, strict=True))
-        full = summary[(summary["task"] == names["task"]) & (summary["network"] == FULL_MODEL)]
-        found = {row["network"]: row for row in rows(pd.concat([group, full]))}
+        with_full = pd.concat([group, fulls.get(names["task"])])
+        found = {row["network"]: row for row in rows(with_full)}
         counting = [network for network in found if not is_good_again(names["method"], network)]
         for network, versus in comparisons(counting):
             gap = _unpaired(found[network], found[versus])

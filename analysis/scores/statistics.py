@@ -73,7 +73,7 @@ def welch(one: Sample, other: Sample) -> dict[str, float]:
 
 
 def by_seed(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row per network and seed: columns NETWORK, seed, score, draws, weights_kept. Several random
+    """One row per network and seed: columns NETWORK_COLUMNS, seed, score, draws, weights_kept. Several random
     draws of one seed are averaged: they are not more seeds."""
     groups = scores.groupby([*NETWORK_COLUMNS, "seed"], sort=False)
     return groups.agg(
@@ -82,7 +82,7 @@ def by_seed(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row per network: columns NETWORK, n, mean, sd, half, low, high over seeds, weights_kept (mean
+    """One row per network: columns NETWORK_COLUMNS, INTERVAL_COLUMNS over seeds, weights_kept (mean
     share of the prunable encoder weights)."""
     rows = [
         dict(zip(NETWORK_COLUMNS, names, strict=True))

@@ -24,7 +24,7 @@ def averages(summary: pd.DataFrame, tasks: pd.DataFrame) -> pd.DataFrame:
     mean: of the tasks' mean scores, all of them; conclusive_mean: of those tasks that conclusions are drawn
     from. Tasks weigh equally, whatever their metrics. Only networks of the same number of tasks compare;
     `across_tasks` compares them. The majority baseline is a network, too. summary: see `statistics.summary`;
-    tasks: see `baselines.judged`.
+    tasks: see `judged_tasks`.
     """
     baseline: dict[str, Any] = {"method": NO_METHOD, "size": WHOLE, "network": MAJORITY, "measure": ""}
     majority = tasks[["task", "majority"]].rename(columns={"majority": "mean"}).assign(**baseline)

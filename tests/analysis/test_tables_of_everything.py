@@ -18,6 +18,8 @@ from analysis.formats import rows
 from analysis.levels import CONFIDENCE
 from analysis.masks.overlap import chance_jaccard
 from analysis.records import method_names as variants
+from analysis.records.inventory import missing
+from analysis.records.root import read_root
 from analysis.report import page, terminal
 from analysis.report import write as report
 from analysis.report.words import cautions, conclusions
@@ -513,15 +515,19 @@ def test_sizes_say_what_is_shared_with_good_and_what_must_be(
     assert (shared == forced) == (kind == "bad")
 
 
+def missing_of(root: str) -> pd.DataFrame:
+    return missing(read_root(Store.open(root), Path(root)))
+
+
 def test_a_complete_root_misses_nothing(tmp_path: Path) -> None:
     study = replace(EVERYTHING, seeds=(1, 2), methods=("heads", "magnitude"), null_draws=2)
-    assert analyse(Planted(tmp_path / "all").fill(study)).missing.empty
+    assert missing_of(Planted(tmp_path / "all").fill(study)).empty
 
     def keep(node: Node) -> bool:
         return not (isinstance(node, NullDraws) and node.kind == "random" and node.finetune.seed == 2)
 
-    found = analyse(Planted(tmp_path / "some", keep=keep).fill(study))
-    assert set(found.missing["network"]) == {
+    found = missing_of(Planted(tmp_path / "some", keep=keep).fill(study))
+    assert set(map(str, found["network"])) == {
         f"random null draws ({method}{at})" for method in ("heads", "magnitude") for at in ("", ", at 50%")
     }
 
