@@ -43,7 +43,7 @@ def compare(first: Analysis, second: Analysis) -> Comparison:
     told: dict[str, Any] = {
         name: table_in_words(table) for name, table in vars(found).items() if isinstance(table, pd.DataFrame)
     }
-    return replace(found, **told)  # type: ignore[arg-type]
+    return replace(found, **told)
 
 
 def draw(found: Analysis) -> list[Drawing]:

@@ -14,7 +14,7 @@ from analysis.scores.gaps import COMPARISON
 from analysis.scores.scores import TICKET_MEASURES
 from analysis.scores.statistics import UNDECIDED
 from analysis.tables import Tables
-from lottery_ray.inputs.tasks import known, metric_name, title
+from lottery_ray.inputs.tasks import known_tasks, metric_name, title
 
 WIDEST = 26
 """Of the first column, in characters: longer names go on in the next line."""
@@ -124,7 +124,7 @@ def _add_task(table: Table, found: Tables, task: str) -> None:
 
 def _metric(task: str) -> str:
     """In one word."""
-    of_task = known().get(task)
+    of_task = known_tasks().get(task)
     return CORRELATION_NAMES.get(of_task.metric if of_task else "") or metric_name(task)
 
 

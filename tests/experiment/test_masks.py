@@ -220,7 +220,7 @@ refused = 0
 for place in range(0, len(content), 3):
     path.write_bytes(content[:place] + bytes([content[place] ^ 255]) + content[place + 1 :])
     try:
-        table = read_masks(path)
+        table = masks.read_masks(path)
     except InputError as error:
         assert str(path) in str(error)
         refused += 1

@@ -36,7 +36,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(module, name, call)
 
-    for module, name in ((work, "encode"), (weights, "read"), (scoring, "predict")):
+    for module, name in ((work, "encode"), (work, "read_saved"), (scoring, "predict")):
         counted(module, name)
     return counts
 
@@ -64,7 +64,7 @@ def test_data_is_tokenised_weights_are_read_and_full_models_are_scored_once(
     assert {type(node) for node in records} == {Finetune, Search, Ticket}
     # its training and its dev set; one fine-tuned model for the search and three tickets
     assert calls["encode"] == 2
-    assert calls["read"] == 1
+    assert calls["read_saved"] == 1
 
 
 def test_a_network_may_be_changed_without_changing_what_was_read(tmp_path: Path) -> None:
