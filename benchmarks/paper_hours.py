@@ -1,8 +1,8 @@
 """The GPU-hours of the paper's 405 nodes, from measured seconds per example.
 
-Nodes do what `lottery_ray.schedule` says: 13 passes a search, and a structured ticket's retraining takes .7
-of the full model's, which a GPU that waits for its kernels' launches may not keep. A task that was not
-measured takes what those that were say of its stages, by cost alone: as if its examples were as long.
+Nodes do what `lottery_ray.experiment.effort` says: 13 passes a search, and a structured ticket's retraining
+takes .7 of the full model's, which a GPU that waits for its kernels' launches may not keep. A task that was
+not measured takes what those that were say of its stages, by cost alone: as if its examples were as long.
 """
 
 from collections.abc import Mapping

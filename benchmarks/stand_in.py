@@ -90,7 +90,7 @@ def span(provenance: dict[str, Any]) -> tuple[float, float]:
 
 
 def _stand_in(seconds: dict[str, float], slots: int, node: Node, root: str, *_: Any, **__: Any) -> None:
-    """Stands in for `trial.run`."""
+    """Stands in for `run_node`."""
     started = time.time()
     if isinstance(node, Pretrain):
         wait_for_all(Path(root) / "warm", slots)

@@ -22,7 +22,7 @@ from lottery_ray.training.scoring import SCORED_TOGETHER, example_losses
 class Look:
     """What a criterion of heads and MLPs is given at each step of a search, for a network of that mask.
 
-    network: fine-tuned and whole, on its device: it is pruned by gates (`networks.full_gates`). encoded: the
+    network: fine-tuned and whole, on its device: it is pruned by gates (`full_gates`). encoded: the
     n examples that score the search. heads: bool (layers, heads); mlps: bool (layers,): what is left.
     head_gradients: float32 (n, layers, heads), mlp_gradients: float32 (n, layers): of every example's loss by
     every gate, those of masked ones too. rng: a stream of the search's own.

@@ -5,7 +5,7 @@ share with good it does not share. The released ways of drawing are rules with n
 
     bernoulli         random: each component is kept with the good mask's share, heads and MLPs apart, so
                       that sizes match in expectation only
-    largest_removed   bad: the weights of largest magnitude go, whatever good keeps (`execute` draws it)
+    largest_removed   bad: the weights of largest magnitude go, whatever good keeps (`trial.ticket` draws it)
     released          super_random: drawn only from what neither super nor super_bad keeps, where that is
                       enough; super_bad: one draw for all seeds (its stream has no seed)
 """

@@ -245,7 +245,7 @@ class Ticket(OfModel):
     draw: which of several random draws.
     recipe: of the retraining.
     size: the search's stopping size, or this share of each kind of component, read from its states.
-    rule: how the mask is drawn (see `tickets`): exactly, or in one of the released ways.
+    rule: how the mask is drawn (see `draws`): exactly, or in one of the released ways.
     start: what retraining starts from.
     removal: as released, a layer without heads loses its output bias, and a retrained network is scored
     after a re-load that loses the attention of layers with half their heads (protocol 2.4, 6.2).

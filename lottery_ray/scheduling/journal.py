@@ -50,7 +50,7 @@ class Sweep:
 
     running: {key: since when}. dropped: nodes that cannot run since one that they need has failed.
     seconds_left: by the sweep's own estimate. ended: in words; None while it runs. command: as
-    `replay.command_line` gives it; "" in journals of older versions.
+    `one_node.command_line` gives it; "" in journals of older versions.
     """
 
     name: str

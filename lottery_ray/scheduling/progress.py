@@ -34,7 +34,7 @@ class SweepProgress:
     """What has happened to the nodes of a sweep, and its display.
 
     nodes: all that the study needs; done: those that had a record before. command: the sweep's, as
-    `replay.command_line` gives it.
+    `one_node.command_line` gives it.
     """
 
     nodes: tuple[Node, ...]

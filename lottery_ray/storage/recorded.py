@@ -55,7 +55,7 @@ def added_architecture(model: Record) -> Architecture | None:
 
 
 def from_identity(content: Any, found: Mapping[str, Node] = MappingProxyType({})) -> Any:
-    """What `nodes.identity` made this JSON of. found: the nodes of the keys in it."""
+    """What `identity` made this JSON of. found: the nodes of the keys in it."""
     if isinstance(content, dict):
         inside = {name: from_identity(item, found) for name, item in content.items()}
         kind, _ = inside.pop("type"), inside.pop("version", None)

@@ -1,6 +1,6 @@
 """Training on packed batches is training on padded ones: equal without dropout, alike over seeds with it.
 
-One pass through real weights agrees to 1e-6: tests/test_real.py.
+One pass through real weights agrees to 1e-6: tests/networks/test_real.py.
 """
 
 from collections.abc import Callable, Iterator
