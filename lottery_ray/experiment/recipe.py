@@ -35,5 +35,4 @@ class Recipe:
     threads: int = 1
     """CPU threads of a process; results differ in their last bits between numbers of threads."""
     processes: int = before(1)
-    """Processes, each with a GPU, that share every batch of a training.
-    With dropout their number changes the random numbers drawn."""
+    """Processes of a training, which is 1: roots of version 0.1 may have others."""
