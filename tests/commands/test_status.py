@@ -51,7 +51,7 @@ def test_while_it_runs_and_after_it_was_killed(inputs: Path, tmp_path: Path) -> 
     assert re.search(r"was running (finetune|search|ticket)", later)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_failures_by_cause(inputs: Path, finished: Path, tmp_path: Path) -> None:
     root = tmp_path / "root"
     shutil.copytree(finished, root)

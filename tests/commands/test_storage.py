@@ -51,7 +51,7 @@ def two_drivers(arguments: list[str]) -> None:
     assert [driver.returncode for driver in drivers] == [0, 0], output
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_drivers_at_once_make_one_study(inputs: Path, alone_one: Path, tmp_path: Path) -> None:
     two_drivers(command(inputs, tmp_path / "root", *ONE))
     assert_whole(tmp_path / "root")
@@ -206,7 +206,7 @@ def test_a_full_disk_is_told_in_one_line_and_the_same_command_finishes(
         assert "Traceback" not in output
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_full_scratch_folder_is_told_in_one_line(
     inputs: Path, alone_one: Path, s3_root: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,7 +93,7 @@ def kill_a_trial(driver: subprocess.Popen[str]) -> None:
         worker.kill()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_trial_whose_process_is_killed_goes_on_within_the_sweep(inputs: Path, tmp_path: Path) -> None:
     longer = (*ONE, "--recipe.epochs", "15")
     with subprocess.Popen(
