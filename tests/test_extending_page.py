@@ -203,10 +203,3 @@ def test_a_report_needs_no_extension(roots: tuple[Path, Path]) -> None:
     for words in ("Reviews", "macro F1", "structured, fisher criterion", "transfer from Reviews"):
         assert words in page
     assert "good \N{MINUS SIGN} early" in page
-
-
-@pytest.mark.slow
-def test_every_process_of_a_trial_loads_extensions(place: Path, tmp_path: Path) -> None:
-    chosen = ("--tasks", "reviews", "--methods", "magnitude", "--kinds", "early", "--recipe.processes", "2")
-    run(sweep(place, tmp_path / "root", *chosen))
-    assert len(records(tmp_path / "root")) == 3
